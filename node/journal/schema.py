@@ -1,0 +1,65 @@
+"""The tables of the journal: one noun a module, found here, applied together.
+
+Every module of this package that defines `SCHEMA` (idempotent `CREATE … IF NOT EXISTS` statements) takes part.
+A change to a table that already exists in the field is a step in `MIGRATIONS`: appended, never edited, never removed.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import sqlite3
+from collections.abc import Iterator
+from importlib import import_module
+
+import node.journal
+from node.journal.errors import JournalTooNew
+
+# Step i brings a file of user_version i+1 to i+2. A new file starts at the end, its tables made from SCHEMA alone.
+MIGRATIONS: tuple[str, ...] = ()
+
+VERSION = len(MIGRATIONS) + 1
+
+
+def schemas() -> dict[str, str]:
+    """Noun → SQL of every noun module in this package, in the order of their names."""
+    nouns = sorted(module.name for module in pkgutil.iter_modules(node.journal.__path__))
+    found = {noun: getattr(import_module(f"node.journal.{noun}"), "SCHEMA", None) for noun in nouns}
+    return {noun: sql for noun, sql in found.items() if isinstance(sql, str)}
+
+
+def migrate(conn: sqlite3.Connection) -> None:
+    """Bring the file forward to `VERSION` in one transaction; refuse one from the future."""
+    conn.execute("BEGIN EXCLUSIVE")
+    try:
+        _forward(conn)
+    except BaseException:
+        conn.execute("ROLLBACK")
+        raise
+    conn.execute("COMMIT")
+
+
+def _forward(conn: sqlite3.Connection) -> None:
+    version = int(conn.execute("PRAGMA user_version").fetchone()[0])
+    if version > VERSION:
+        raise JournalTooNew(f"the journal has schema {version}, this program knows up to {VERSION}")
+    for step in MIGRATIONS[max(version, 1) - 1 :] if version else ():
+        _run(conn, step)
+    for sql in schemas().values():
+        _run(conn, sql)
+    conn.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _run(conn: sqlite3.Connection, sql: str) -> None:
+    for statement in statements(sql):
+        conn.execute(statement)
+
+
+def statements(sql: str) -> Iterator[str]:
+    """Split a script; `executescript` would commit the transaction that surrounds it."""
+    pending = ""
+    for part in sql.split(";"):
+        pending += part + ";"
+        if sqlite3.complete_statement(pending):
+            if pending.strip(" \n\t;"):
+                yield pending
+            pending = ""
