@@ -1,0 +1,62 @@
+"""`/schwung/exchange/1`: what a buyer asks of a seller. One request, one reply; both idempotent.
+
+OpeningsRequest -> Openings    the keys of the sampled cells, which follow from a block hash after the offer
+KeyRequest      -> Handover    the content key, masked for the one-time key of one locked sale
+                -> Refusal     why not, with a kind a program can act on
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from protocols.codec import Message
+
+PROTOCOL = "/schwung/exchange/1"
+MAX_REQUEST_BYTES = 512
+MAX_REPLY_BYTES = 16 * 1024
+MAX_OPENINGS = 256
+
+Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
+OfferRef = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class OpeningsRequest(Message, frozen=True, kw_only=True, tag="openings?"):
+    offer: OfferRef
+
+
+class KeyRequest(Message, frozen=True, kw_only=True, tag="key?"):
+    """`sale` is the on-chain sale id, a decimal string (it has 128 bits)."""
+
+    offer: OfferRef
+    sale: Annotated[str, Meta(pattern="^[1-9][0-9]{0,38}$")]
+
+
+class Opening(Message, frozen=True, kw_only=True):
+    cell: Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
+    key: Hash
+
+
+class Openings(Message, frozen=True, kw_only=True, tag="openings"):
+    """`block` is the number of the block whose hash chose the cells."""
+
+    block: Annotated[int, Meta(ge=0, le=1 << 53)]
+    openings: Annotated[list[Opening], Meta(max_length=MAX_OPENINGS)]
+
+
+class Handover(Message, frozen=True, kw_only=True, tag="key"):
+    """E = e·G as its x coordinate and parity, and the content key xor keccak(address(e·B) || sale)."""
+
+    ex: Hash
+    parity: Annotated[int, Meta(ge=0, le=1)]
+    masked: Hash
+
+
+class Refusal(Message, frozen=True, kw_only=True, tag="refusal"):
+    kind: Annotated[str, Meta(max_length=32)]
+    message: Annotated[str, Meta(max_length=300)]
+
+
+Request = OpeningsRequest | KeyRequest
+Reply = Openings | Handover | Refusal
