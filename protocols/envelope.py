@@ -1,7 +1,7 @@
 """The signed envelope in which every offer, demand, model card, rating and withdrawal travels.
 
-The wallet signs EIP-712 over (kind, sha256(body), peer id); the transport proves the peer id. An item whose envelope names
-another peer than its author is refused, so nobody can republish a stranger's item as his own. A relay (catalog
+The wallet signs EIP-712 over (kind, sha256(body), peer id); the transport proves the peer id. An item whose envelope
+names another peer than its author is refused, so nobody can republish a stranger's item as his own. A relay (catalog
 synchronisation) hands on somebody else's envelope: then the author is not the sender and only the signature counts.
 """
 

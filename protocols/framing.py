@@ -1,4 +1,4 @@
-"""Length-prefixed frames: a 4-byte big-endian length, then that many bytes. The bound is checked before a byte is read."""
+"""Length-prefixed frames: a 4-byte big-endian length, then that many bytes. The bound is checked before reading."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from msgspec import Meta
 PPM = 1_000_000
 Ppm = Annotated[int, Meta(ge=0, le=PPM)]
 
-# Weights of the geometric mean, in ppm. Validity and uniqueness decide whether a record is worth anything at all and weigh
-# double; privacy is a gate in the refiner and weighs little here.
+# Weights of the geometric mean, in ppm. Validity and uniqueness decide whether a record is worth anything at all and
+# weigh double; privacy is a gate in the refiner and weighs little here.
 WEIGHTS = {
     "validity": 200_000,
     "uniqueness": 200_000,

@@ -1,7 +1,7 @@
 """`/schwung/catalog/1`: what did I miss while I was away?
 
-The asker names the last sequence number it has of the answerer's catalogue; the answerer sends the envelopes that follow,
-a bounded page at a time. Sequence numbers are local to the answerer, so nothing has to be agreed on.
+The asker names the last sequence number it has of the answerer's catalogue; the answerer sends the envelopes that
+follow, a bounded page at a time. Sequence numbers are local to the answerer, so nothing has to be agreed on.
 """
 
 from __future__ import annotations
