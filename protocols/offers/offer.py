@@ -1,7 +1,8 @@
 """The offer: what a seller says about a dataset, and the rules an honest one keeps.
 
 The commitment `root` fixes the plaintext; `dataset` and `offer_no` name it on chain, where seller, root and price
-can be compared before any money moves. The sketch says what the records are *about*: a few int8 centroids of their embeddings.
+can be compared before any money moves. The sketch says what the records are *about*: a few
+int8 centroids of their embeddings.
 """
 
 from __future__ import annotations

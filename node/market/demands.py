@@ -1,0 +1,115 @@
+"""Own and others' demands: a want becomes a signed vector; new offers are matched against own wants as they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from node.embed import Embedder
+from node.journal.demands import Demands as DemandStore
+from node.market.catalog import Body, Catalog, Listed
+from node.market.errors import NotFound, NotMine
+from node.market.gossip import Gossip
+from node.market.kinds import Context
+from node.market.match import Match, meets, rank
+from node.market.ports import Events
+from node.market.sketch import closeness, dequantise, quantise
+from protocols.codec import encode
+from protocols.demand import demand as demands
+from protocols.demand.demand import Demand
+from protocols.ids import parse_domain
+from protocols.offers import withdrawal as withdrawals
+from protocols.offers.offer import Offer
+from protocols.wei import parse_wei
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_LIFETIME_S = 7 * 86_400
+
+
+class DemandDesk:
+    """Post, list, match and withdraw demands."""
+
+    def __init__(
+        self,
+        *,
+        embedder: Embedder,
+        store: DemandStore,
+        catalog: Catalog,
+        gossip: Gossip,
+        context: Context,
+        events: Events,
+        clock: Callable[[], int],
+    ) -> None:
+        self._embedder = embedder
+        self._store = store
+        self._catalog = catalog
+        self._gossip = gossip
+        self._context = context
+        self._events = events
+        self._clock = clock
+        self._own: dict[str, str] = {}
+        gossip.on_item(self._match_new)
+
+    async def load(self) -> None:
+        """Remember the own open demands of earlier runs."""
+        self._own = {row.demand: row.text for row in await self._store.all() if not row.withdrawn}
+
+    async def post(self, text: str, domain: str, max_price_wei: int, until: int | None = None) -> Listed[Demand]:
+        """Publish the embedding of a want; its text stays in the journal. `until` is UTC seconds."""
+        parse_domain(domain)
+        parse_wei(str(max_price_wei))
+        vector = (await self._embedder.embed([text], query=True))[0]
+        now = self._clock()
+        body = Demand(
+            network=self._context.network,
+            chain_id=self._context.chain_id,
+            domain=domain,
+            vector=quantise(vector),
+            model_id=self._embedder.model_id,
+            max_price_wei=str(max_price_wei),
+            created_at=now,
+            expires_at=until or now + DEFAULT_LIFETIME_S,
+        )
+        item = await self._gossip.announce(demands.KIND, encode(body), domain)
+        await self._store.add(item.id, text, now)
+        self._own[item.id] = text
+        return Listed(item=item, body=body)
+
+    def text_of(self, demand: str) -> str:
+        """The text of an own want; '' for everybody else's."""
+        return self._own.get(demand, "")
+
+    def matches(self, demand: str) -> list[Match]:
+        """The known offers that meet a demand, best first. Raises NotFound."""
+        listed = self._catalog.get(demand, Demand)
+        if listed is None:
+            raise NotFound(f"demand {demand} is not known here, or is over")
+        return rank(listed.body, self._catalog.every(Offer))
+
+    async def withdraw(self, demand: str) -> None:
+        """Take an own demand back. Raises NotMine."""
+        listed = self._catalog.get(demand, Demand)
+        if demand not in self._own or listed is None:
+            raise NotMine(f"demand {demand} was not posted by this node, or is over")
+        notice = withdrawals.Withdrawal(
+            network=self._context.network,
+            chain_id=self._context.chain_id,
+            domain=listed.body.domain,
+            target=demand,
+            at=self._clock(),
+        )
+        await self._gossip.announce(withdrawals.KIND, encode(notice), listed.body.domain)
+        await self._store.withdraw(demand)
+        del self._own[demand]
+
+    def _match_new(self, listed: Listed[Body]) -> None:
+        if not isinstance(listed.body, Offer):
+            return
+        for id in self._own:
+            wanted = self._catalog.get(id, Demand)
+            if wanted is not None and meets(wanted.body, listed.body):
+                score = closeness(dequantise(wanted.body.vector), listed.body.sketch)
+                log.info("an offer meets a demand", demand=id, offer=listed.item.id, score=round(score, 4))
+                self._events.publish("matches", {"demand": id, "offer": listed.item.id, "score": score})

@@ -1,0 +1,56 @@
+"""The kinds of items a catalogue holds: how each is read, how long it lives and on which topic it travels.
+
+A new kind of item is one line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from protocols.demand import demand as demands
+from protocols.demand.demand import Demand
+from protocols.envelope import Item
+from protocols.feedback import rating as ratings
+from protocols.feedback.rating import Rating
+from protocols.inference import card as cards
+from protocols.inference.card import ModelCard
+from protocols.offers import offer as offers
+from protocols.offers import withdrawal as withdrawals
+from protocols.offers.offer import MAX_LIFETIME_S, Offer
+from protocols.offers.withdrawal import Withdrawal
+
+Body = Offer | Demand | ModelCard | Rating | Withdrawal
+
+TOPICS = ("offers", "demands", "models", "feedback")
+
+
+class Context(msgspec.Struct, frozen=True):
+    """Where an item must belong: promises made for another network or chain cannot be enforced here."""
+
+    network: str
+    chain_id: int
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """How the catalogue treats one kind of item."""
+
+    read: Callable[[Item, Context, int], Body]
+    expires_at: Callable[[Any], int]
+    topic: str
+
+
+def _read(reader: Callable[..., Body]) -> Callable[[Item, Context, int], Body]:
+    return lambda item, at, now: reader(item, network=at.network, chain_id=at.chain_id, now=now)
+
+
+KINDS: dict[str, Kind] = {
+    offers.KIND: Kind(_read(offers.read_offer), lambda body: int(body.expires_at), "offers"),
+    demands.KIND: Kind(_read(demands.read_demand), lambda body: int(body.expires_at), "demands"),
+    cards.KIND: Kind(_read(cards.read_card), lambda body: int(body.expires_at), "models"),
+    ratings.KIND: Kind(_read(ratings.read_rating), lambda body: int(body.created_at) + MAX_LIFETIME_S, "feedback"),
+    # kept as long as the longest-lived item it could take back
+    withdrawals.KIND: Kind(_read(withdrawals.read_withdrawal), lambda body: int(body.at) + MAX_LIFETIME_S, "offers"),
+}

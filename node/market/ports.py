@@ -1,0 +1,43 @@
+"""What the market needs of the services below it, as small as it needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import trio
+
+from node.network.message import Message
+from protocols.ids import Address, PeerId
+
+Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
+
+
+class Wire(Protocol):
+    """The network as the market uses it."""
+
+    @property
+    def peer_id(self) -> PeerId: ...
+    def peers(self) -> Sequence[PeerId]: ...
+    async def request(
+        self, peer: PeerId, protocol: str, body: bytes, *, timeout_s: float, max_reply_bytes: int
+    ) -> bytes: ...
+    def serve(self, protocol: str, handler: Handler, *, max_request_bytes: int, concurrency: int) -> None: ...
+    async def publish(self, topic: str, data: bytes) -> None: ...
+    async def subscribe(
+        self, topic: str, check: Callable[[PeerId, bytes], bool]
+    ) -> trio.MemoryReceiveChannel[Message]: ...
+
+
+class Signer(Protocol):
+    """The wallet as the market uses it; `sign` raises when it is locked."""
+
+    @property
+    def address(self) -> Address: ...
+    def sign(self, digest: bytes) -> bytes: ...
+
+
+class Events(Protocol):
+    """Where state changes are told."""
+
+    def publish(self, topic: str, data: dict[str, object]) -> object: ...

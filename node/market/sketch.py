@@ -1,0 +1,72 @@
+"""The semantic sketch: what a set of records is about, in a few hundred bytes.
+
+Spherical k-means over unit vectors; centroids travel as int8 (component × 127), which keeps the cosine within
+0.01 of the float's. Deterministic: the same vectors give the same sketch, so a buyer can compare a claim with what he
+received.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.offers.offer import Centroid
+from protocols.quality import PPM
+
+Vectors = NDArray[np.float32]  # (n, dim), rows of unit length
+
+MAX_SKETCH = 6  # 6 × 384 bytes: a third of an offer; more centroids are issue of measurement, not of taste
+RECORDS_A_CENTROID = 24  # fewer records than this do not support a direction of their own
+ROUNDS = 12  # k-means on a few hundred points is settled by then
+
+
+def quantise(vector: Vectors) -> bytes:
+    """A unit vector as int8 components × 127."""
+    return np.clip(np.rint(vector * 127), -127, 127).astype(np.int8).tobytes()
+
+
+def dequantise(data: bytes) -> Vectors:
+    """int8 components back to a unit vector; a zero vector stays zero."""
+    vector = np.frombuffer(data, dtype=np.int8).astype(np.float32)
+    return vector / max(float(np.linalg.norm(vector)), 1e-9)
+
+
+def sketch(vectors: Vectors) -> list[Centroid]:
+    """The centroids of (n, dim) unit vectors, heaviest first; n must be at least 1."""
+    count = max(1, min(MAX_SKETCH, len(vectors) // RECORDS_A_CENTROID))
+    centres, nearest = _spherical_kmeans(vectors, count)
+    weights = np.bincount(nearest, minlength=len(centres)) / len(vectors)
+    order = np.argsort(-weights, kind="stable")
+    return [Centroid(vector=quantise(centres[i]), weight=int(weights[i] * PPM)) for i in order if weights[i] > 0]
+
+
+def closeness(vector: Vectors, centroids: list[Centroid]) -> float:
+    """How near a query is to the nearest centroid: a cosine. −1 when the dimensions differ."""
+    if any(len(c.vector) != len(vector) for c in centroids):
+        return -1.0
+    return max(float(dequantise(c.vector) @ vector) for c in centroids)
+
+
+def _spherical_kmeans(vectors: Vectors, count: int) -> tuple[Vectors, NDArray[np.intp]]:
+    centres = _spread(vectors, count)
+    nearest = np.argmax(vectors @ centres.T, axis=1)
+    for _ in range(ROUNDS):
+        sums = np.zeros_like(centres)
+        np.add.at(sums, nearest, vectors)
+        norms = np.linalg.norm(sums, axis=1, keepdims=True)
+        centres = np.where(norms > 0, sums / np.maximum(norms, 1e-9), centres).astype(np.float32)
+        moved = np.argmax(vectors @ centres.T, axis=1)
+        if np.array_equal(moved, nearest):
+            break
+        nearest = moved
+    return centres, nearest
+
+
+def _spread(vectors: Vectors, count: int) -> Vectors:
+    """Starting points by farthest-first traversal: no randomness, no two alike."""
+    chosen = [int(np.argmax(vectors @ vectors.mean(axis=0)))]
+    best = vectors @ vectors[chosen[0]]
+    while len(chosen) < count:
+        chosen.append(int(np.argmin(best)))
+        best = np.maximum(best, vectors @ vectors[chosen[-1]])
+    return vectors[chosen].copy()
