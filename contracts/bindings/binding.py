@@ -1,0 +1,77 @@
+"""What every typed binding is made of: an address, an ABI, typed reads and `Call` values for writes."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from contracts.abi import Abi
+from contracts.errors import BadReply, Reverted, RpcError
+from contracts.rpc import ChainRpc
+from contracts.values import Call, hex_bytes
+
+T = TypeVar("T")
+BlockTag = int | str  # a number, or "latest", "safe", "finalized", "pending"
+
+
+class Binding:
+    """One deployed contract. Subclasses name its functions; nothing here signs or sends."""
+
+    def __init__(self, rpc: ChainRpc, address: str, abi: Abi) -> None:
+        self._rpc = rpc
+        self.address = address
+        self.abi = abi
+
+    async def _read(self, name: str, *args: Any, block: BlockTag = "latest") -> Any:
+        """One view function; a single result comes bare, several as a tuple. Raises Reverted."""
+        request = {"to": self.address, "data": "0x" + self.abi.encode(name, *args).hex()}
+        try:
+            data = hex_bytes(await self._rpc.call("eth_call", request, tag(block)))
+        except RpcError as err:
+            raise decode_revert(err, [self.abi]) or err from None
+        try:
+            values = self.abi.result(name, data)
+        except ValueError as err:
+            raise BadReply(f"{self.address} is not the contract the network file says it is: {err}") from err
+        return values[0] if len(values) == 1 else values
+
+    async def _struct(self, kind: type[T], name: str, *args: Any, block: BlockTag = "latest") -> T:
+        """A view that returns a struct or several values, as the frozen struct `kind` with its fields in that order."""
+        values = await self._read(name, *args, block=block)
+        return kind(*values)
+
+    def _call(self, name: str, *args: Any, value: int = 0) -> Call:
+        return Call(to=self.address, data=self.abi.encode(name, *args), value=value)
+
+    def topic(self, event: str) -> str:
+        """The first topic of an event of this contract, for log filters."""
+        return "0x" + self.abi.topics[event].hex()
+
+
+class View(msgspec.Struct, frozen=True):
+    """Base of the structs that views return: fields in the contract's order."""
+
+
+def tag(block: BlockTag) -> str:
+    """A block as JSON-RPC wants it."""
+    return hex(block) if isinstance(block, int) else block
+
+
+def decode_revert(err: RpcError, abis: list[Abi]) -> Reverted | None:
+    """The custom error in a JSON-RPC error, by the first ABI that knows it; None when the error is no revert."""
+    data = err.data.get("data") if isinstance(err.data, dict) else err.data
+    raw = b""
+    if isinstance(data, str) and data.startswith("0x"):
+        raw = hex_bytes(data)
+    elif "revert" not in err.message.lower():
+        return None
+    for abi in abis:
+        if found := abi.error(raw):
+            name, args = found
+            return Reverted(name, ", ".join(_show(arg) for arg in args))
+    return Reverted(f"0x{raw[:4].hex()}" if raw else "without a reason")
+
+
+def _show(value: Any) -> str:
+    return "0x" + value.hex() if isinstance(value, bytes) else str(value)
