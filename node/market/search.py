@@ -1,7 +1,7 @@
 """Semantic search without a central index: the own shard first, then the few peers whose sketches promise most.
 
-Peers are asked in parallel under one deadline; whoever is late is left out. A peer answers with previews of records that
-stand in his open offers; a hit that names an offer which is not his is dropped.
+Peers are asked in parallel under one deadline; whoever is late is left out. A peer answers with previews of records
+that stand in his open offers; a hit that names an offer which is not his is dropped.
 """
 
 from __future__ import annotations
