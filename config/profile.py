@@ -1,0 +1,77 @@
+"""A network as one file: what all its members share. `config/networks/*.toml`, or any path.
+
+name = "testnet"
+network_id = "schwung-testnet-1"
+topic_prefix = "/schwung/testnet"
+deployed_block = 123
+bootstrap = ["/dns4/…/tcp/4780/p2p/12D3…"]
+[chain]
+id = 84532
+rpc = ["https://…"]
+[contracts]
+token = "0x…"
+[parameters]
+fee_bps = 100
+[settings.network]      # defaults that this network prefers
+max_peers = 32
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from config.amounts import Wei, parse_amount
+
+CONTRACTS = ("token", "registry", "oracle", "sale", "bank", "models", "rewards")
+
+
+class ChainFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which chain it is."""
+
+    id: Annotated[int, Meta(ge=0)] = 0
+    rpc: tuple[str, ...] = ()
+
+
+class Contracts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Addresses of the deployed contracts; empty in a template."""
+
+    token: str = ""
+    registry: str = ""
+    oracle: str = ""
+    sale: str = ""
+    bank: str = ""
+    models: str = ""
+    rewards: str = ""
+
+
+class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the contracts were deployed with; the chain has the last word, this is for planning and for the devnet."""
+
+    fee_bps: Annotated[int, Meta(ge=0, le=1_000)] = 100
+    deliver_window_s: Annotated[int, Meta(ge=1)] = 3_600
+    dispute_window_s: Annotated[int, Meta(ge=1)] = 3_600
+    exit_delay_s: Annotated[int, Meta(ge=1)] = 86_400
+    min_bond_wei: Wei = parse_amount("0.01tok")
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The facts of one network."""
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$")]
+    network_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    topic_prefix: Annotated[str, Meta(pattern="^/[a-z0-9/-]{1,62}$")]
+    chain: ChainFacts = ChainFacts()
+    contracts: Contracts = Contracts()
+    deployed_block: Annotated[int, Meta(ge=0)] = 0
+    bootstrap: tuple[str, ...] = ()
+    parameters: Parameters = Parameters()
+    settings: dict[str, dict[str, Any]] = {}
+
+    def unfilled(self) -> list[str]:
+        """The keys that a usable network must have and this file leaves empty."""
+        addresses = [f"contracts.{name}" for name in CONTRACTS if not getattr(self.contracts, name)]
+        chain = [key for key, value in (("chain.id", self.chain.id), ("chain.rpc", self.chain.rpc)) if not value]
+        return chain + addresses

@@ -1,0 +1,227 @@
+"""Every setting of a node: frozen, typed, with the reason beside each default.
+
+The reasons are data (`reason(section, key)`): `schwung init` writes them into the config file, `make docs` into the
+reference.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from config.amounts import Wei, parse_amount
+from config.profile import Profile
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+
+
+def why(reason: str, *, ge: int | None = None, le: int | None = None) -> Meta:
+    """The reason for a default, with its range."""
+    return Meta(description=reason, ge=ge, le=le)
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom we listen to and talk with."""
+
+    listen: Annotated[tuple[str, ...], why("one fixed TCP port, so that peers find us again after a restart")] = (
+        "/ip4/0.0.0.0/tcp/4780",
+    )
+    announce: Annotated[
+        tuple[str, ...], why("empty: announce what we listen on; set it behind a NAT with a mapping")
+    ] = ()
+    bootstrap: Annotated[tuple[str, ...], why("further first contacts, beside those of the network file")] = ()
+    max_peers: Annotated[int, why("gossip needs about 8; beyond 64 only memory grows", ge=1, le=1000)] = 64
+    dial_timeout_s: Annotated[
+        int, why("TCP, Noise and Yamux take 3 round trips; 10 s covers a slow mobile link", ge=1, le=120)
+    ] = 10
+    request_timeout_s: Annotated[
+        int, why("one request and its reply, when the protocol says nothing else", ge=1, le=600)
+    ] = 30
+
+
+class Chain(msgspec.Struct, frozen=True, kw_only=True):
+    """How we read and write the chain."""
+
+    rpc: Annotated[tuple[str, ...], why("empty: the network file's endpoints; set it for your own chain node")] = ()
+    max_fee_gwei: Annotated[
+        int, why("a transaction above it waits: fee spikes pass within hours", ge=1, le=1_000_000)
+    ] = 200
+    confirmations: Annotated[
+        int, why("blocks on top before money counts; 1 is right for a chain without reorganisations", ge=0, le=100)
+    ] = 1
+    poll_ms: Annotated[int, why("how often we look for a new block: an L2 makes one in 1 to 2 s", ge=50, le=60_000)] = (
+        1_000
+    )
+    timeout_s: Annotated[
+        int, why("one call to the endpoint; public ones answer in well under a second", ge=1, le=300)
+    ] = 15
+
+
+class Wallet(msgspec.Struct, frozen=True, kw_only=True):
+    """Money, and how much of it a node may spend by itself."""
+
+    passphrase_file: Annotated[str, why("empty: the wallet stays locked until `wallet.unlock`")] = ""
+    max_spend_wei: Annotated[Wei, why("what the node spends in one day without being asked again")] = parse_amount(
+        "1000tok"
+    )
+    credit_wei: Annotated[Wei, why("what a caller may owe before a voucher: one unit, the most we can lose")] = (
+        parse_amount("0.01tok")
+    )
+    settle_above_wei: Annotated[Wei, why("about 20 times the gas of one voucher in a batch on an L2")] = parse_amount(
+        "1tok"
+    )
+    settle_every_s: Annotated[
+        int, why("vouchers that stay small are settled this often all the same", ge=1, le=604_800)
+    ] = 3_600
+    session_ttl_s: Annotated[int, why("how long the hot voucher key is authorised on chain", ge=60, le=31_536_000)] = (
+        604_800
+    )
+    session_cap_wei: Annotated[Wei, why("what a stolen voucher key could spend at most")] = parse_amount("100tok")
+    scrypt_log2: Annotated[
+        int, why("Web3 Secret Storage's 2^18: about 1 s for us, too slow for guessing", ge=10, le=20)
+    ] = 18
+
+
+class Ipfs(msgspec.Struct, frozen=True, kw_only=True):
+    """Where ciphertext lies."""
+
+    mode: Annotated[Literal["embedded", "rpc"], why("embedded: our own host serves Bitswap, nothing to install")] = (
+        "embedded"
+    )
+    api: Annotated[str, why("the usual RPC address of an IPFS daemon; used in mode rpc only")] = (
+        "/ip4/127.0.0.1/tcp/5001"
+    )
+    fetch_timeout_s: Annotated[int, why("a payload of 64 MiB at 1 MiB/s, and some", ge=1, le=3_600)] = 120
+    min_free_bytes: Annotated[
+        int, why("below it we stop pinning for others; a full disk would lose the journal", ge=0)
+    ] = 512 << 20
+
+
+class Embedding(msgspec.Struct, frozen=True, kw_only=True):
+    """How text becomes a vector."""
+
+    model_dir: Annotated[
+        str, why("empty: the default embedder (multilingual-e5-small); any folder in Hugging Face layout")
+    ] = ""
+    threads: Annotated[int, why("two leave cores for the loop and the trainer on a laptop", ge=1, le=256)] = 2
+    max_tokens: Annotated[
+        int, why("cost grows with length, the gist of a record stands in its first 256 tokens", ge=16, le=8_192)
+    ] = 256
+    batch_tokens: Annotated[
+        int, why("tokens of one batch: fits the cache of a core, larger is not faster", ge=256, le=262_144)
+    ] = 4_096
+
+
+class Collect(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes in."""
+
+    max_file_bytes: Annotated[int, why("a text of 64 MiB is a database dump, not a document", ge=1)] = 64 << 20
+    max_items: Annotated[int, why("items of one source at a time; more is a job for several sources", ge=1)] = 1_000_000
+    default_licence: Annotated[str, why("the licence of a source that names none: use by the buyer, no resale")] = (
+        "schwung-use-1"
+    )
+
+
+class Refine(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes a record."""
+
+    min_chars: Annotated[
+        int, why("shorter texts carry no meaning that an embedder could tell apart", ge=1, le=10_000)
+    ] = 20
+    max_chars: Annotated[int, why("a record is sold and shown whole; 16 cells of 4 KiB", ge=100, le=1_000_000)] = 65_536
+    near_duplicate_ppm: Annotated[
+        int, why("Jaccard similarity of shingles from which two texts are one", ge=500_000, le=1_000_000)
+    ] = 850_000
+    redact: Annotated[bool, why("personal data never leaves by accident; switch off only for texts without any")] = True
+
+
+class Market(msgspec.Struct, frozen=True, kw_only=True):
+    """Offers, demands, deals."""
+
+    cell_bytes: Annotated[
+        int, why("format sealed/1: a cell is at most 4 KiB, so a dispute costs 0.7 M gas", ge=256, le=4_096)
+    ] = 4_096
+    sample_cells: Annotated[int, why("20 % junk passes 8 samples with 17 %, 50 % with 0.4 %", ge=0, le=64)] = 8
+    min_similarity_ppm: Annotated[
+        int, why("a sample below it does not show what the offer claims", ge=0, le=1_000_000)
+    ] = 700_000
+    bond_ppm: Annotated[
+        int,
+        why("bond of a seller as a share of the price: half of it pays a cheated buyer's trouble", ge=0, le=10_000_000),
+    ] = 500_000
+    offer_ttl_s: Annotated[
+        int, why("a seller that is gone should not be found for long; live ones renew", ge=60, le=31_536_000)
+    ] = 604_800
+    demand_ttl_s: Annotated[int, why("a want that is older has mostly been met elsewhere", ge=60, le=31_536_000)] = (
+        604_800
+    )
+    catalog_max: Annotated[int, why("offers kept in memory for matching: about 2 KiB each", ge=10, le=1_000_000)] = (
+        20_000
+    )
+    max_payload_bytes: Annotated[int, why("what we fetch for one deal", ge=1 << 16)] = 256 << 20
+    search_peers: Annotated[int, why("sketches put the answer into the first 8 of the ranked peers", ge=1, le=64)] = 8
+    search_timeout_s: Annotated[
+        int, why("a person waits; the answers that came by then are the answer", ge=1, le=60)
+    ] = 8
+    search_price_wei: Annotated[Wei, why("what we ask for one search over our shard; 0 answers for free")] = Wei(0)
+    deal_timeout_s: Annotated[int, why("waiting for the seller's key before the chain decides", ge=1, le=86_400)] = 60
+
+
+class Models(msgspec.Struct, frozen=True, kw_only=True):
+    """Training and serving."""
+
+    threads: Annotated[int, why("training takes the other cores; serving shares the embedder's", ge=1, le=256)] = 2
+    held_out_ppm: Annotated[
+        int, why("a fifth for evaluation: ± 3 % at some hundred records", ge=10_000, le=500_000)
+    ] = 200_000
+    publisher_bps: Annotated[
+        int, why("the builder's share of the revenue; the rest goes to whose data trained the model", ge=0, le=10_000)
+    ] = 4_000
+    price_wei: Annotated[Wei, why("one unit of inference, when `models.publish` names none")] = parse_amount("0.001tok")
+    max_input_bytes: Annotated[
+        int, why("one call's input; longer texts are cut by max_tokens anyway", ge=1_024, le=16 << 20)
+    ] = 256 << 10
+
+
+class Console(msgspec.Struct, frozen=True, kw_only=True):
+    """The web console and the OpenAI-compatible endpoint, on 127.0.0.1 only."""
+
+    enabled: Annotated[bool, why("it is how most people look at a node; it needs a token")] = True
+    port: Annotated[int, why("fixed, so that bookmarks last; 0 takes a free one", ge=0, le=65_535)] = 4781
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True):
+    """What is logged."""
+
+    level: Annotated[Level, why("info is what an operator expects to see: changes of state")] = "info"
+    areas: Annotated[dict[str, Level], why('levels of single areas: areas = { "node.market" = "debug" }')] = {}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings of a node, and the facts of the network it has joined."""
+
+    profile: Profile
+    network: Network = Network()
+    chain: Chain = Chain()
+    wallet: Wallet = Wallet()
+    ipfs: Ipfs = Ipfs()
+    embedding: Embedding = Embedding()
+    collect: Collect = Collect()
+    refine: Refine = Refine()
+    market: Market = Market()
+    models: Models = Models()
+    console: Console = Console()
+    log: Log = Log()
+
+
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    name: kind for name, kind in get_type_hints(Settings).items() if name != "profile"
+}
+
+
+def reason(section: str, key: str) -> str:
+    """Why the default is what it is."""
+    hint = get_type_hints(SECTIONS[section], include_extras=True)[key]
+    return str(hint.__metadata__[0].description)
