@@ -1,0 +1,74 @@
+"""What the contracts owe this wallet, and fetching it: sale proceeds, feedback rewards, shares of models' revenue."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+import msgspec
+
+from contracts.chain import Chain, Receipt
+from node.wallet.transact import Transactor
+from protocols.ids import Address
+
+
+class Wallet(Protocol):
+    """Whose rewards these are."""
+
+    @property
+    def address(self) -> Address: ...
+
+
+class Claims(Protocol):
+    """Shares of models' revenue, found and claimed by the models' room."""
+
+    async def claimable(self) -> list[Owed]: ...
+    async def claim(self, source: str) -> Receipt: ...
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """`source` is `sales`, `feedback` or `model:<id>`."""
+
+    source: str
+    amount_wei: str
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """One transaction that fetched something."""
+
+    source: str
+    amount_wei: str
+    tx: str
+
+
+class Rewards:
+    """Lists and claims."""
+
+    def __init__(self, *, wallet: Wallet, chain: Chain, transactor: Transactor, models: Claims) -> None:
+        self._wallet = wallet
+        self._chain = chain
+        self._transactor = transactor
+        self._models = models
+
+    async def list(self) -> list[Owed]:
+        """What could be claimed now; sources that owe nothing are left out."""
+        sales = await self._chain.sale.credit(self._wallet.address)
+        feedback = await self._chain.rewards.credit(self._wallet.address)
+        direct = [Owed("sales", str(sales)), Owed("feedback", str(feedback))]
+        return [owed for owed in (*direct, *await self._models.claimable()) if owed.amount_wei != "0"]
+
+    async def claim(self) -> list[Claimed]:
+        """Claim everything. A crash between the transactions leaves the rest for the next call: pull payments wait."""
+        self._transactor.require_unlocked()
+        return [await self._claim(owed) for owed in await self.list()]
+
+    async def _claim(self, owed: Owed) -> Claimed:
+        # Claiming twice pays nothing twice (the contracts keep the books), so the outbox key may be fresh each time.
+        key = f"claim:{owed.source}:{os.urandom(8).hex()}"
+        if owed.source == "sales":
+            receipt = await self._transactor.once(key, self._chain.sale.withdraw())
+        elif owed.source == "feedback":
+            receipt = await self._transactor.once(key, self._chain.rewards.withdraw())
+        else:
+            receipt = await self._models.claim(owed.source)
+        return Claimed(source=owed.source, amount_wei=owed.amount_wei, tx=receipt.hash)
