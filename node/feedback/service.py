@@ -124,9 +124,7 @@ class Feedback:
         card = self._catalog.get(subject, ModelCard)
         if card is not None:
             if not await self._paid_lane(subject, self._wallet.address):
-                raise NoTicket(
-                    f"no settled payment of {self._wallet.address} to model {subject} yet; the provider settles in batches"
-                )
+                raise NoTicket(f"no settled payment to model {subject} yet; its provider settles in batches")
             return "model", card.body.domain, subject
         deal = await self._deals.get(receipt)
         if deal is None or deal.role != "buyer" or deal.offer != subject or deal.state != "settled":
