@@ -53,7 +53,7 @@ def sign_item(kind: str, body: bytes, *, peer: PeerId, signer: Address, chain_id
         raise RuleBroken(f"a body of {len(body)} bytes is over the limit of {MAX_BODY_BYTES}")
     signature = sign(_digest(kind, body, peer, chain_id))
     raw = encode(Envelope(kind=kind, body=body, peer=peer, signer=signer, signature=signature))
-    return Item(id=item_id(body), kind=kind, body=body, peer=peer, signer=signer, raw=raw)
+    return Item(id=item_id(kind, peer, signer, body), kind=kind, body=body, peer=peer, signer=signer, raw=raw)
 
 
 def open_item(raw: bytes, *, chain_id: int, author: PeerId | None) -> Item:
@@ -69,7 +69,14 @@ def open_item(raw: bytes, *, chain_id: int, author: PeerId | None) -> Item:
     digest = _digest(envelope.kind, envelope.body, peer, chain_id)
     if eip712.recover(digest, envelope.signature) != signer:
         raise BadSignature(f"the signature of this {envelope.kind} is not {signer}'s")
-    return Item(id=item_id(envelope.body), kind=envelope.kind, body=envelope.body, peer=peer, signer=signer, raw=raw)
+    return Item(
+        id=item_id(envelope.kind, peer, signer, envelope.body),
+        kind=envelope.kind,
+        body=envelope.body,
+        peer=peer,
+        signer=signer,
+        raw=raw,
+    )
 
 
 def _digest(kind: str, body: bytes, peer: PeerId, chain_id: int) -> bytes:

@@ -1,7 +1,7 @@
 """Identifiers as they are written, one NewType each, and the parsers that refuse anything else.
 
 Hashes are 32 raw bytes in memory and on the wire, `0x…` hex in JSON-RPC. Items (offers, demands, model cards, feedback)
-are named by the hex SHA-256 of their signed body, so an id fixes the content.
+are named by a hash over author and body, so an id fixes the content.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from protocols.errors import BadIdentifier
 PeerId = NewType("PeerId", str)  # base58btc multihash, as libp2p prints it
 Cid = NewType("Cid", str)  # CIDv1, base32
 Address = NewType("Address", str)  # EIP-55 checksummed
-ItemId = NewType("ItemId", str)  # 64 hex digits: sha256 of the signed body
+ItemId = NewType("ItemId", str)  # 64 hex digits
 OfferId = NewType("OfferId", str)
 DemandId = NewType("DemandId", str)
 ModelId = NewType("ModelId", str)
@@ -84,9 +84,14 @@ def address_bytes(address: Address) -> bytes:
     return bytes.fromhex(address[2:])
 
 
-def item_id(body: bytes) -> ItemId:
-    """The id of an item: hex SHA-256 of its signed body."""
-    return ItemId(hashlib.sha256(body).hexdigest())
+def item_id(kind: str, peer: PeerId, signer: Address, body: bytes) -> ItemId:
+    """The id of an item: hex SHA-256 over what its author signed and who he is.
+
+    The author belongs to it: otherwise anybody could wrap a stranger's body in an own envelope and, heard first, keep
+    the stranger's item out of every catalogue.
+    """
+    head = f"{kind}\0{peer}\0{signer}\0".encode()
+    return ItemId(hashlib.sha256(head + body).hexdigest())
 
 
 def domain_bytes(domain: str) -> bytes:

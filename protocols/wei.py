@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from protocols.errors import RuleBroken
 
-Wei = Annotated[str, Meta(pattern="^(0|[1-9][0-9]{0,28})$")]
+Wei = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,28})\Z")]
 MAX_WEI = (1 << 96) - 1  # the contracts keep amounts in uint96
 
 

@@ -17,9 +17,8 @@ from node.journal.catalog import CatalogStore
 from node.market.catalog import Body, Catalog, Listed
 from node.market.errors import CatalogFull
 from node.market.kinds import KINDS, TOPICS, Context
-from node.market.ports import Events, Signer, Wire
+from node.market.ports import Events, Message, Signer, Wire
 from node.network.errors import NetworkError
-from node.network.message import Message
 from protocols.catalog.messages import (
     MAX_PAGE_BYTES,
     MAX_PAGE_ITEMS,

@@ -7,10 +7,20 @@ from typing import Protocol
 
 import trio
 
-from node.network.message import Message
 from protocols.ids import Address, PeerId
 
 Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
+
+
+class Message(Protocol):
+    """What a topic carries; `peer` is the author that the transport proved, not the neighbour who handed it on."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def peer(self) -> PeerId: ...
+    @property
+    def data(self) -> bytes: ...
 
 
 class Wire(Protocol):

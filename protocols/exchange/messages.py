@@ -19,7 +19,7 @@ MAX_REPLY_BYTES = 16 * 1024
 MAX_OPENINGS = 256
 
 Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
-OfferRef = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+OfferRef = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class OpeningsRequest(Message, frozen=True, kw_only=True, tag="openings?"):
@@ -30,7 +30,7 @@ class KeyRequest(Message, frozen=True, kw_only=True, tag="key?"):
     """`sale` is the on-chain sale id, a decimal string (it has 128 bits)."""
 
     offer: OfferRef
-    sale: Annotated[str, Meta(pattern="^[1-9][0-9]{0,38}$")]
+    sale: Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,38}\Z")]
 
 
 class Opening(Message, frozen=True, kw_only=True):

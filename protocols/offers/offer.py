@@ -55,8 +55,8 @@ class Offer(Message, frozen=True, kw_only=True):
     quality: Quality
     model_id: Annotated[str, Meta(max_length=96)]
     sketch: Annotated[list[Centroid], Meta(min_length=1, max_length=MAX_CENTROIDS)]
-    dataset: Annotated[int, Meta(ge=1, le=(1 << 64) - 1)]
-    offer_no: Annotated[int, Meta(ge=1, le=(1 << 64) - 1)]
+    dataset: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]  # counters on chain: 63 bits never run out
+    offer_no: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
     block: Annotated[
         int, Meta(ge=0, le=(1 << 53) - 1)
     ]  # the block that holds the on-chain offer: samples come after it

@@ -23,7 +23,7 @@ class Withdrawal(Message, frozen=True, kw_only=True):
     network: Annotated[str, Meta(max_length=64)]
     chain_id: Annotated[int, Meta(ge=1, le=(1 << 53) - 1)]
     domain: Annotated[str, Meta(max_length=32)]
-    target: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    target: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     at: Annotated[int, Meta(ge=0, le=1 << 53)]
 
 

@@ -21,7 +21,7 @@ Label = Annotated[str, Meta(max_length=256)]
 class Record(Message, frozen=True, kw_only=True):
     """One refined item. `created_at` is UTC seconds, 0 when unknown; `language` an ISO 639-1 code or ''."""
 
-    id: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     text: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARS)]
     title: Annotated[str, Meta(max_length=1_000)] = ""
     language: Annotated[str, Meta(max_length=12)] = ""

@@ -31,7 +31,7 @@ class SearchRequest(Message, frozen=True, kw_only=True):
 class SearchHit(Message, frozen=True, kw_only=True):
     """One record on offer. `score` is the cosine in ppm, may be negative."""
 
-    offer: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    offer: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     preview: Annotated[str, Meta(max_length=PREVIEW_CHARS + 1)]
     language: Annotated[str, Meta(max_length=12)] = ""
     score: Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]

@@ -1,0 +1,80 @@
+"""A network without sockets: several nodes' wires joined by one hub, for tests of what travels, not of how.
+
+Delivery is immediate and in order; a peer that is `away` neither hears nor answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+import trio
+
+from node.network.errors import PeerUnreachable
+from protocols.ids import PeerId
+
+Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
+Check = Callable[[PeerId, bytes], bool]
+
+
+class Message(msgspec.Struct, frozen=True):
+    topic: str
+    peer: PeerId
+    data: bytes
+
+
+class Hub:
+    """Everybody hears everybody."""
+
+    def __init__(self) -> None:
+        self.wires: dict[PeerId, Wire] = {}
+        self.away: set[PeerId] = set()
+
+    def wire(self, peer: str) -> Wire:
+        """A new node on this hub."""
+        made = self.wires[PeerId(peer)] = Wire(self, PeerId(peer))
+        return made
+
+    def others(self, peer: PeerId) -> list[PeerId]:
+        return [p for p in self.wires if p != peer and p not in self.away and peer not in self.away]
+
+
+class Wire:
+    """One node's end."""
+
+    def __init__(self, hub: Hub, peer_id: PeerId) -> None:
+        self.peer_id = peer_id
+        self._hub = hub
+        self._handlers: dict[str, Handler] = {}
+        self._topics: dict[str, tuple[Check, trio.MemorySendChannel[Message]]] = {}
+        self.refused: list[bytes] = []
+
+    def peers(self) -> Sequence[PeerId]:
+        return self._hub.others(self.peer_id)
+
+    def serve(self, protocol: str, handler: Handler, *, max_request_bytes: int, concurrency: int) -> None:
+        self._handlers[protocol] = handler
+
+    async def request(
+        self, peer: PeerId, protocol: str, body: bytes, *, timeout_s: float, max_reply_bytes: int
+    ) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if peer not in self.peers():
+            raise PeerUnreachable(f"{peer} is away")
+        return await self._hub.wires[peer]._handlers[protocol](self.peer_id, body)
+
+    async def subscribe(self, topic: str, check: Check) -> trio.MemoryReceiveChannel[Message]:
+        send, receive = trio.open_memory_channel[Message](256)
+        self._topics[topic] = (check, send)
+        await trio.lowlevel.checkpoint()
+        return receive
+
+    async def publish(self, topic: str, data: bytes) -> None:
+        for peer in self.peers():
+            other = self._hub.wires[peer]
+            if topic in other._topics:
+                check, send = other._topics[topic]
+                if check(self.peer_id, data):
+                    await send.send(Message(topic=topic, peer=self.peer_id, data=data))
+                else:
+                    other.refused.append(data)
