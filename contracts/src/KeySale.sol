@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {ChaCha20} from "./ChaCha20.sol";
+import {DataRegistry} from "./DataRegistry.sol";
+import {EntryPause} from "./EntryPause.sol";
+import {Fees} from "./Fees.sol";
+
+/// Sells the content key CK of a publicly pinned ciphertext, many times, without the key ever standing on chain.
+///
+/// payload: k_i = sha256(CK || be32(i)); ct_i = ChaCha20(k_i, m_i)
+///          leaf_i = sha256(sha256(ct_i) || sha256("p" || k_i || m_i) || sha256("k" || k_i)); root = sha256 tree by position
+/// buyer:   one-time key b, B = bG.   seller: e, E = eG, c = CK xor keccak(addr(eB) || saleId).
+/// A wrong key is proved by revealing b (one-time): the contract recomputes addr(bE) with ecrecover.
+/// A wrong cell is proved by revealing that cell's key only: the contract decrypts and hashes the cell.
+///
+/// One sale: Locked -> (Delivered ->) Paid, or -> Refunded; exactly one of the two ends, once.
+///   confirm         the buyer has the key (over libp2p or on chain) and it is good; also by signature, many at once
+///   deliver, claim  the seller's way when the buyer stays silent: post the key before the deadline, wait for the dispute window
+///   refund          the seller's deadline passed, or the offer was proved bad
+///   disputeKey/Cell a proven fault: money back to the buyer, half the bond to him, the other half burnt
+///
+/// What is earned stays counted in the offer (one slot, which `confirm` writes anyway) until `collect` moves it to the seller's
+/// credit and the fee to the fire. All money leaves by `withdraw`.
+contract KeySale is EIP712, EntryPause {
+    using SafeERC20 for IERC20;
+
+    enum State {
+        None,
+        Locked,
+        Delivered,
+        Paid,
+        Refunded
+    }
+    enum Status {
+        None,
+        Open,
+        Closed,
+        Bad
+    }
+
+    /// One slot: all that `lock`, `confirm`, `claim` and `refund` touch of an offer.
+    struct Hot {
+        uint88 price;
+        uint64 dataset;
+        uint24 maxOpen; // sales that may be open at once: bond / price
+        uint24 open;
+        uint24 sold; // ever locked
+        uint24 uncollected; // paid, not yet collected
+        Status status;
+    }
+
+    struct Cold {
+        address seller;
+        uint96 bond;
+        uint64 closedAt;
+    }
+
+    /// Slot 0: buyer, deadline, state. Slot 1: the address of B; after `deliver` keccak(address of B, ex, parity, c).
+    struct Slip {
+        address buyer;
+        uint64 deadline;
+        State state;
+        bytes32 commitment;
+    }
+
+    struct Offer {
+        address seller;
+        uint64 dataset;
+        uint96 price;
+        uint96 bond;
+        bytes32 root;
+        uint32 cells;
+        uint32 maxOpen;
+        uint32 open;
+        uint32 sold;
+        uint32 uncollected;
+        Status status;
+        uint64 closedAt;
+    }
+
+    struct Sale {
+        address buyer;
+        uint96 price;
+        uint64 deadline;
+        State state;
+        bytes32 commitment;
+    }
+
+    struct Signature {
+        bytes32 r;
+        bytes32 vs; // EIP-2098
+    }
+
+    uint256 private constant N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
+    uint256 private constant P = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEFFFFFC2F;
+    bytes32 private constant GX = 0x79BE667EF9DCBBAC55A06295CE870B07029BFCDB2DCE28D959F2815B16F81798;
+    uint256 private constant HALF_N = N / 2;
+    bytes32 public constant CONFIRM_TYPEHASH = keccak256("Confirm(uint256 saleId)");
+
+    IERC20 public immutable token;
+    DataRegistry public immutable registry;
+    uint64 public immutable deliverWindow; // seconds
+    uint64 public immutable disputeWindow; // seconds
+    uint96 public immutable minBond;
+    uint16 public immutable feeBps;
+
+    uint256 public offerCount;
+    mapping(uint256 offerId => Hot) private _hot;
+    mapping(uint256 offerId => Cold) private _cold;
+    mapping(uint256 saleId => Slip) private _slips; // saleId = offerId << 64 | n, n from 1
+    /// What an address may withdraw. A seller's paid sales are added by `collect`.
+    mapping(address => uint256) public credit;
+    uint128 public feesDue; // collected, to be burnt
+    uint128 public penaltiesDue; // slashed, to be burnt
+    uint256 public feesBurnt;
+
+    event Offered(
+        uint256 indexed offerId,
+        address indexed seller,
+        uint64 indexed dataset,
+        bytes32 root,
+        uint32 cells,
+        uint96 price,
+        uint96 bond
+    );
+    event Locked(
+        uint256 indexed saleId,
+        uint256 indexed offerId,
+        address indexed buyer,
+        bytes32 bx,
+        bytes32 by,
+        uint64 deliverBy
+    );
+    event Delivered(uint256 indexed saleId, bytes32 ex, uint8 parity, bytes32 c, uint64 disputeBy);
+    event Finished(uint256 indexed saleId, State state);
+    event Misbehaved(uint256 indexed offerId, address indexed reporter, uint8 kind, uint256 slashed);
+    event Closed(uint256 indexed offerId, uint64 closedAt);
+    event BondReturned(uint256 indexed offerId, uint256 amount);
+    event Collected(uint256 indexed offerId, address indexed seller, uint256 amount, uint256 fee);
+    event Withdrawn(address indexed who, uint256 amount);
+    event FeesBurnt(uint256 fees, uint256 penalties);
+
+    error FeeTooHigh();
+    error NotDatasetOwner();
+    error DatasetNotActive();
+    error PriceOutOfRange();
+    error BondTooSmall();
+    error OfferNotOpen();
+    error PriceAboveMax();
+    error BondFullyUsed();
+    error NotOnCurve();
+    error NotSeller();
+    error NotBuyer();
+    error WrongState();
+    error TooLate();
+    error TooEarly();
+    error BadDelivery();
+    error WrongKey();
+    error NotInTree();
+    error NoFault();
+    error OfferIsBad();
+    error SalesStillOpen();
+    error NoBond();
+    error LengthMismatch();
+
+    constructor(
+        IERC20 token_,
+        DataRegistry registry_,
+        uint64 deliverWindow_,
+        uint64 disputeWindow_,
+        uint96 minBond_,
+        uint16 feeBps_,
+        address guardian_
+    ) EIP712("KeySale", "1") EntryPause(guardian_) {
+        if (feeBps_ > 1_000) revert FeeTooHigh();
+        token = token_;
+        registry = registry_;
+        deliverWindow = deliverWindow_;
+        disputeWindow = disputeWindow_;
+        minBond = minBond_;
+        feeBps = feeBps_;
+    }
+
+    // ------------------------------------------------------------------------------------------------------ offers
+
+    /// Root, cells and licence are those of the registered dataset. The bond limits how many sales may be open at once.
+    function offer(uint64 dataset, uint96 price, uint96 bond) external whenEntryOpen returns (uint256 offerId) {
+        if (registry.owner(dataset) != msg.sender) revert NotDatasetOwner();
+        if (!registry.isActive(dataset)) revert DatasetNotActive();
+        if (price == 0 || price > type(uint88).max) revert PriceOutOfRange();
+        if (bond < minBond || bond < price) revert BondTooSmall();
+        offerId = ++offerCount;
+        uint256 maxOpen = bond / price;
+        if (maxOpen > type(uint24).max) maxOpen = type(uint24).max;
+        _hot[offerId] = Hot(uint88(price), dataset, uint24(maxOpen), 0, 0, 0, Status.Open);
+        Cold storage cold = _cold[offerId];
+        cold.seller = msg.sender;
+        cold.bond = bond;
+        token.safeTransferFrom(msg.sender, address(this), bond);
+        (bytes32 root, uint32 cells) = registry.commitment(dataset);
+        emit Offered(offerId, msg.sender, dataset, root, cells, price, bond);
+    }
+
+    /// No new sales. Open ones run to their end; the bond stays until the dispute window after the closing has passed.
+    function close(uint256 offerId) external {
+        Cold storage cold = _cold[offerId];
+        if (cold.seller != msg.sender) revert NotSeller();
+        if (_hot[offerId].status != Status.Open) revert OfferNotOpen();
+        _hot[offerId].status = Status.Closed;
+        cold.closedAt = uint64(block.timestamp);
+        emit Closed(offerId, cold.closedAt);
+    }
+
+    function takeBond(uint256 offerId) external {
+        Cold storage cold = _cold[offerId];
+        Hot memory h = _hot[offerId];
+        if (cold.seller != msg.sender) revert NotSeller();
+        if (h.status == Status.Bad) revert OfferIsBad();
+        if (h.status != Status.Closed || block.timestamp <= cold.closedAt + disputeWindow) revert TooEarly();
+        if (h.open != 0) revert SalesStillOpen();
+        uint96 bond = cold.bond;
+        if (bond == 0) revert NoBond();
+        cold.bond = 0;
+        credit[msg.sender] += bond;
+        emit BondReturned(offerId, bond);
+    }
+
+    // ------------------------------------------------------------------------------------------------------ one sale
+
+    /// (bx, by) is the buyer's one-time public key: never use it twice. Never takes more than `maxPrice`.
+    function lock(uint256 offerId, uint96 maxPrice, bytes32 bx, bytes32 by) external returns (uint256 saleId) {
+        Hot memory h = _hot[offerId];
+        if (h.status != Status.Open) revert OfferNotOpen();
+        if (h.price > maxPrice) revert PriceAboveMax();
+        if (h.open >= h.maxOpen) revert BondFullyUsed();
+        if (!registry.isActive(h.dataset)) revert DatasetNotActive();
+        // A point off the curve would tie up the bond: no seller could answer it.
+        if (!_onCurve(uint256(bx), uint256(by))) revert NotOnCurve();
+        h.open += 1;
+        h.sold += 1;
+        _hot[offerId] = h;
+        saleId = offerId << 64 | h.sold;
+        uint64 deliverBy = uint64(block.timestamp) + deliverWindow;
+        address key = address(uint160(uint256(keccak256(abi.encode(bx, by)))));
+        _slips[saleId] = Slip(msg.sender, deliverBy, State.Locked, bytes32(uint256(uint160(key))));
+        token.safeTransferFrom(msg.sender, address(this), h.price);
+        emit Locked(saleId, offerId, msg.sender, bx, by, deliverBy);
+    }
+
+    /// Posts E and the masked key on chain: needed only when the buyer does not confirm what he got in private.
+    function deliver(uint256 saleId, bytes32 ex, uint8 parity, bytes32 c) external {
+        Slip storage s = _slips[saleId];
+        if (_cold[saleId >> 64].seller != msg.sender) revert NotSeller();
+        if (s.state != State.Locked) revert WrongState();
+        if (block.timestamp > s.deadline) revert TooLate();
+        if (parity > 1) revert BadDelivery();
+        uint64 disputeBy = uint64(block.timestamp) + disputeWindow;
+        s.deadline = disputeBy;
+        s.state = State.Delivered;
+        s.commitment = keccak256(abi.encode(s.commitment, ex, parity, c));
+        emit Delivered(saleId, ex, parity, c, disputeBy);
+    }
+
+    /// The buyer is content, with a private delivery or with one on chain.
+    function confirm(uint256 saleId) external {
+        if (_slips[saleId].buyer != msg.sender) revert NotBuyer();
+        _requireLive(_slips[saleId].state);
+        _pay(saleId);
+    }
+
+    /// Confirmations that buyers signed (EIP-712), brought by anyone. What is no longer open or not signed by its buyer is
+    /// skipped, so that one of them cannot stop the others. Returns how many were paid.
+    function confirmMany(uint256[] calldata saleIds, Signature[] calldata signatures) external returns (uint256 paid) {
+        if (saleIds.length != signatures.length) revert LengthMismatch();
+        bytes32 separator = _domainSeparatorV4();
+        for (uint256 i; i < saleIds.length; ++i) {
+            Slip storage s = _slips[saleIds[i]];
+            State state = s.state;
+            if (state != State.Locked && state != State.Delivered) continue;
+            address signer = _signer(separator, saleIds[i], signatures[i]);
+            if (signer == address(0) || signer != s.buyer) continue;
+            _pay(saleIds[i]);
+            ++paid;
+        }
+    }
+
+    /// Anyone, once the dispute window after an on-chain delivery has passed without a proven fault.
+    function claim(uint256 saleId) external {
+        Slip storage s = _slips[saleId];
+        if (s.state != State.Delivered) revert WrongState();
+        if (block.timestamp <= s.deadline) revert TooEarly();
+        if (_hot[saleId >> 64].status == Status.Bad) revert OfferIsBad();
+        _pay(saleId);
+    }
+
+    /// Anyone, for a sale whose key never came, or any open sale of an offer that was proved bad.
+    function refund(uint256 saleId) external {
+        Slip storage s = _slips[saleId];
+        _requireLive(s.state);
+        if (_hot[saleId >> 64].status != Status.Bad) {
+            if (s.state != State.Locked) revert WrongState();
+            if (block.timestamp <= s.deadline) revert TooEarly();
+        }
+        _giveBack(saleId);
+    }
+
+    // ------------------------------------------------------------------------------------------------------ disputes
+
+    /// The key delivered on chain for this sale does not open cell i. `b` is the buyer's one-time key, worthless afterwards.
+    /// Anyone may bring it; the money and the reward go to the buyer, so copying the call gains nothing.
+    function disputeKey(
+        uint256 saleId,
+        uint256 b,
+        bytes32 ex,
+        uint8 parity,
+        bytes32 c,
+        uint32 i,
+        bytes32 ctHash,
+        bytes32 ptHash,
+        bytes32 keyHash,
+        bytes32[] calldata path
+    ) external {
+        Slip storage s = _slips[saleId];
+        if (s.state != State.Delivered) revert WrongState();
+        if (block.timestamp > s.deadline) revert TooLate();
+        if (b == 0 || b >= N) revert WrongKey();
+        bytes32 buyerKey = bytes32(uint256(uint160(_mul(GX, 0, b))));
+        if (keccak256(abi.encode(buyerKey, ex, parity, c)) != s.commitment) revert WrongKey();
+        address shared = _mul(ex, parity, b);
+        // An E off the curve is the seller's fault by itself.
+        if (shared != address(0)) {
+            _requireLeaf(saleId >> 64, i, sha256(abi.encode(ctHash, ptHash, keyHash)), path);
+            bytes32 contentKey = c ^ keccak256(abi.encode(shared, saleId));
+            bytes32 k = sha256(abi.encodePacked(contentKey, i));
+            if (sha256(abi.encodePacked(bytes1("k"), k)) == keyHash) revert NoFault();
+        }
+        _giveBack(saleId);
+        _slash(saleId >> 64, s.buyer, 1);
+    }
+
+    /// Cell i, opened with its committed key, is not the committed plaintext. By a buyer of the offer who was not refunded.
+    function disputeCell(
+        uint256 saleId,
+        uint32 i,
+        bytes32 k,
+        bytes32 ptHash,
+        bytes calldata ct,
+        bytes32[] calldata path
+    ) external {
+        Slip storage s = _slips[saleId];
+        uint256 offerId = saleId >> 64;
+        if (s.buyer != msg.sender) revert NotBuyer();
+        if (s.state == State.Refunded) revert WrongState();
+        if (_hot[offerId].status == Status.Bad) revert OfferIsBad();
+        _requireLeaf(offerId, i, sha256(abi.encode(sha256(ct), ptHash, sha256(abi.encodePacked(bytes1("k"), k)))), path);
+        if (sha256(bytes.concat(bytes1("p"), k, ChaCha20.xorStream(k, ct))) == ptHash) revert NoFault();
+        if (s.state != State.Paid) _giveBack(saleId);
+        _slash(offerId, msg.sender, 2);
+    }
+
+    // ------------------------------------------------------------------------------------------------------ money out
+
+    /// Moves what these offers earned to their sellers' credit and the fee to what will be burnt. Anyone may call.
+    function collect(uint256[] calldata offerIds) external {
+        for (uint256 i; i < offerIds.length; ++i) {
+            _collect(offerIds[i]);
+        }
+    }
+
+    function withdraw() external returns (uint256 amount) {
+        amount = credit[msg.sender];
+        credit[msg.sender] = 0;
+        emit Withdrawn(msg.sender, amount);
+        token.safeTransfer(msg.sender, amount);
+    }
+
+    /// `collect` and `withdraw` in one transaction: how a seller is paid.
+    function collectAndWithdraw(uint256[] calldata offerIds) external returns (uint256 amount) {
+        for (uint256 i; i < offerIds.length; ++i) {
+            _collect(offerIds[i]);
+        }
+        amount = credit[msg.sender];
+        credit[msg.sender] = 0;
+        emit Withdrawn(msg.sender, amount);
+        token.safeTransfer(msg.sender, amount);
+    }
+
+    /// Anyone may light the fire.
+    function burnFees() external {
+        uint256 fees = feesDue;
+        uint256 penalties = penaltiesDue;
+        if (fees + penalties == 0) return;
+        feesDue = 0;
+        penaltiesDue = 0;
+        feesBurnt += fees;
+        emit FeesBurnt(fees, penalties);
+        Fees.burn(token, fees + penalties);
+    }
+
+    // ------------------------------------------------------------------------------------------------------ views
+
+    function offers(uint256 offerId) external view returns (Offer memory) {
+        Hot memory h = _hot[offerId];
+        Cold memory cold = _cold[offerId];
+        (bytes32 root, uint32 cells) = registry.commitment(h.dataset);
+        return Offer(
+            cold.seller,
+            h.dataset,
+            h.price,
+            cold.bond,
+            root,
+            cells,
+            h.maxOpen,
+            h.open,
+            h.sold,
+            h.uncollected,
+            h.status,
+            cold.closedAt
+        );
+    }
+
+    function sales(uint256 saleId) external view returns (Sale memory) {
+        Slip memory s = _slips[saleId];
+        return Sale(s.buyer, _hot[saleId >> 64].price, s.deadline, s.state, s.commitment);
+    }
+
+    /// What `collect` would give the seller of this offer now.
+    function earned(uint256 offerId) external view returns (uint256) {
+        Hot memory h = _hot[offerId];
+        return uint256(h.uncollected) * (h.price - feeOf(h.price));
+    }
+
+    /// The part of a price that is burnt.
+    function feeOf(uint256 price) public view returns (uint256) {
+        return Fees.share(price, feeBps);
+    }
+
+    /// All that the contract owes for one offer: open prices, earnings and fees not yet collected, and the bond.
+    function owedFor(uint256 offerId) external view returns (uint256) {
+        Hot memory h = _hot[offerId];
+        return (uint256(h.open) + h.uncollected) * h.price + _cold[offerId].bond;
+    }
+
+    function domainSeparator() external view returns (bytes32) {
+        return _domainSeparatorV4();
+    }
+
+    // ------------------------------------------------------------------------------------------------------ private
+
+    function _requireLive(State state) private pure {
+        if (state != State.Locked && state != State.Delivered) revert WrongState();
+    }
+
+    function _pay(uint256 saleId) private {
+        _slips[saleId].state = State.Paid;
+        Hot memory h = _hot[saleId >> 64];
+        h.open -= 1;
+        h.uncollected += 1;
+        _hot[saleId >> 64] = h;
+        emit Finished(saleId, State.Paid);
+    }
+
+    function _giveBack(uint256 saleId) private {
+        Slip storage s = _slips[saleId];
+        s.state = State.Refunded;
+        Hot memory h = _hot[saleId >> 64];
+        h.open -= 1;
+        _hot[saleId >> 64] = h;
+        credit[s.buyer] += h.price;
+        emit Finished(saleId, State.Refunded);
+    }
+
+    function _collect(uint256 offerId) private {
+        Hot memory h = _hot[offerId];
+        if (h.uncollected == 0) return;
+        uint256 fee = feeOf(h.price) * h.uncollected;
+        uint256 amount = uint256(h.price) * h.uncollected - fee;
+        h.uncollected = 0;
+        _hot[offerId] = h;
+        address seller = _cold[offerId].seller;
+        credit[seller] += amount;
+        feesDue += uint128(fee);
+        emit Collected(offerId, seller, amount, fee);
+    }
+
+    /// Half the bond is burnt: who reports himself loses.
+    function _slash(uint256 offerId, address to, uint8 kind) private {
+        if (_hot[offerId].status == Status.Bad) return;
+        _hot[offerId].status = Status.Bad;
+        uint96 bond = _cold[offerId].bond;
+        _cold[offerId].bond = 0;
+        uint96 reward = bond / 2;
+        credit[to] += reward;
+        penaltiesDue += bond - reward;
+        emit Misbehaved(offerId, to, kind, bond);
+    }
+
+    function _signer(bytes32 separator, uint256 saleId, Signature calldata sig) private pure returns (address) {
+        bytes32 digest = keccak256(
+            abi.encodePacked("\x19\x01", separator, keccak256(abi.encode(CONFIRM_TYPEHASH, saleId)))
+        );
+        uint256 s = uint256(sig.vs) & uint256(type(int256).max);
+        if (s > HALF_N) return address(0);
+        return ecrecover(digest, uint8(uint256(sig.vs) >> 255) + 27, sig.r, bytes32(s));
+    }
+
+    /// Address of k * (x, parity), by ecrecover with z = 0: Q = r^-1 * s * R with r = x(R), s = k * r. Zero when x is on no point.
+    function _mul(bytes32 x, uint8 parity, uint256 k) internal pure returns (address) {
+        if (uint256(x) == 0 || uint256(x) >= N) return address(0);
+        return ecrecover(0, 27 + parity, x, bytes32(mulmod(k, uint256(x), N)));
+    }
+
+    function _onCurve(uint256 x, uint256 y) private pure returns (bool) {
+        return x < P && y < P && mulmod(y, y, P) == addmod(mulmod(mulmod(x, x, P), x, P), 7, P);
+    }
+
+    /// The leaf must stand at position i of the committed tree; an odd node is carried up unchanged.
+    function _requireLeaf(uint256 offerId, uint32 i, bytes32 h, bytes32[] calldata path) private view {
+        (bytes32 root, uint32 cells) = registry.commitment(_hot[offerId].dataset);
+        if (i >= cells) revert NotInTree();
+        uint256 width = cells;
+        uint256 pos = i;
+        uint256 used;
+        while (width > 1) {
+            if (pos ^ 1 < width) {
+                if (used == path.length) revert NotInTree();
+                bytes32 sibling = path[used++];
+                h = pos & 1 == 0 ? sha256(abi.encode(h, sibling)) : sha256(abi.encode(sibling, h));
+            }
+            pos >>= 1;
+            width = (width + 1) >> 1;
+        }
+        if (used != path.length || h != root) revert NotInTree();
+    }
+}
