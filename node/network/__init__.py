@@ -1,0 +1,65 @@
+"""The network of peers. Every libp2p import of the node lives in this package.
+
+    async with open_network(NetworkOptions(network_id="devnet", chain_id=31337), seed) as network:
+        await network.connect("/ip4/127.0.0.1/tcp/4001/p2p/12D3Koo…")
+        reply = await network.request(peer, "/schwung/catalog/1", body, timeout_s=5, max_reply_bytes=1 << 20)
+
+Modules: `network` (the service), `host` (libp2p with one transport, one cipher, one muxer), `peers` (who is connected
+and greeted), `links` (connections and streams), `dialing` (bootstrap, redial), `streams` and `serving` (request/reply
+and dialogues, both ends), `gossip` (publish/subscribe), `bitswap` (blocks for any IPFS peer), `substrate` (repairs of
+py-libp2p's hot paths).
+"""
+
+import warnings
+
+with warnings.catch_warnings():
+    # libp2p pulls in transports that we never use; one of them announces its own deprecation at import
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import libp2p  # noqa: F401
+
+from node.network.errors import (
+    BadAddress,
+    DeadlineExceeded,
+    Foreigner,
+    GossipCongested,
+    ListenFailed,
+    MessageTooLarge,
+    NetworkError,
+    PeerBusy,
+    PeerRefused,
+    PeerUnreachable,
+    PeerVanished,
+    Refuse,
+    ReplyTooLarge,
+    RequestTooLarge,
+)
+from node.network.gossip import Check, Message
+from node.network.network import Network, open_network
+from node.network.options import NetworkOptions
+from node.network.peers import Peer, PeerMemory
+from node.network.streams import Dialogue
+
+__all__ = [
+    "BadAddress",
+    "Check",
+    "DeadlineExceeded",
+    "Dialogue",
+    "Foreigner",
+    "GossipCongested",
+    "ListenFailed",
+    "Message",
+    "MessageTooLarge",
+    "Network",
+    "NetworkError",
+    "NetworkOptions",
+    "Peer",
+    "PeerBusy",
+    "PeerMemory",
+    "PeerRefused",
+    "PeerUnreachable",
+    "PeerVanished",
+    "Refuse",
+    "ReplyTooLarge",
+    "RequestTooLarge",
+    "open_network",
+]

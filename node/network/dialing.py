@@ -1,0 +1,140 @@
+"""Keeping a node connected.
+
+Bootstrap peers and wanted ones are redialled with backoff; when peers are few, remembered and introduced ones are
+tried.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+
+from node.network.errors import BadAddress, Foreigner, NetworkError
+from node.network.peers import PeerBook, PeerMemory
+from protocols.ids import PeerId
+
+log = structlog.get_logger(__name__)
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
+FOREIGN_WAIT_S = 600.0  # a bootstrap peer of another network will not change its mind soon
+LOOK_AROUND_S = 30.0
+AT_ONCE = 4
+
+Dial = Callable[[PeerId, tuple[str, ...]], Awaitable[None]]
+Introductions = Callable[[], Awaitable[list[tuple[PeerId, tuple[str, ...]]]]]
+
+
+def next_wait(failures: int, rng: random.Random) -> float:
+    """Seconds before the next try: doubling from 1 to 60, ±25 % so that a restarted bootstrap is not stormed."""
+    wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(failures - 1, 10))
+    return wait * rng.uniform(0.75, 1.25)
+
+
+class _Want:
+    def __init__(self, addresses: tuple[str, ...], due: float) -> None:
+        self.addresses = addresses
+        self.due = due
+        self.failures = 0
+        self.dialling = False
+
+
+class Keeper:
+    """Runs as one task of the network."""
+
+    def __init__(
+        self, me: PeerId, book: PeerBook, memory: PeerMemory, dial: Dial, introductions: Introductions, target: int
+    ) -> None:
+        self._me = me
+        self._book = book
+        self._memory = memory
+        self._dial = dial
+        self._introductions = introductions
+        self._target = target
+        self._wants: dict[PeerId, _Want] = {}
+        self._woken = trio.Event()
+        self._rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self._slots = trio.CapacityLimiter(AT_ONCE)
+        self._look = 0.0
+
+    def want(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
+        """Stay connected to a peer from now on."""
+        if peer != self._me:
+            self._wants[peer] = _Want(addresses, trio.current_time())
+            self.wake()
+
+    def drop(self, peer: PeerId) -> None:
+        """Stop wanting a peer."""
+        self._wants.pop(peer, None)
+
+    def known(self, peer: PeerId) -> tuple[str, ...]:
+        """The addresses of a wanted peer."""
+        want = self._wants.get(peer)
+        return want.addresses if want else ()
+
+    def lost(self, peer: PeerId) -> None:
+        """A connection ended: a wanted peer is redialled soon."""
+        want = self._wants.get(peer)
+        if want and not want.dialling:
+            want.due = trio.current_time() + self._rng.uniform(0.1, FIRST_WAIT_S)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look at once what is due."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                now = trio.current_time()
+                for peer, want in self._wants.items():
+                    if want.due <= now and not want.dialling and peer not in self._book:
+                        want.dialling = True
+                        nursery.start_soon(self._attempt, peer, want)
+                if len(self._book) < self._target and self._look <= now:
+                    self._look = now + LOOK_AROUND_S
+                    nursery.start_soon(self._look_around)
+                self._woken = trio.Event()
+                with trio.move_on_at(self._next_due()):
+                    await self._woken.wait()
+
+    def _next_due(self) -> float:
+        dues = [w.due for p, w in self._wants.items() if not w.dialling and p not in self._book]
+        look = self._look if len(self._book) < self._target else math.inf
+        return max(min([look, *dues]), trio.current_time() + 0.05)
+
+    async def _attempt(self, peer: PeerId, want: _Want) -> None:
+        try:
+            async with self._slots:
+                await self._dial(peer, want.addresses)
+            want.failures = 0
+        except Foreigner as err:
+            log.warning("peer of another network", peer=peer, reason=str(err))
+            want.due = trio.current_time() + FOREIGN_WAIT_S
+        except NetworkError as err:
+            want.failures += 1
+            want.due = trio.current_time() + next_wait(want.failures, self._rng)
+            if want.failures == 1:
+                log.info("peer not reached, trying on", peer=peer, error=str(err))
+        finally:
+            want.dialling = False
+            self.wake()
+
+    async def _look_around(self) -> None:
+        found = await self._memory.good(2 * self._target) + await self._introductions()
+        for peer, addresses in dict(found).items():
+            if len(self._book) >= self._target:
+                return
+            if peer != self._me and peer not in self._book and peer not in self._wants:
+                await self._try(peer, addresses)
+
+    async def _try(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
+        try:
+            await self._dial(peer, addresses)
+        except (BadAddress, NetworkError) as err:
+            log.debug("peer not reached", peer=peer, error=str(err))
+            await self._memory.failed(peer)

@@ -1,0 +1,165 @@
+"""Connections and streams to peers, with the library's errors turned into ours.
+
+A link is dialled one address at a time; dials and greetings of one peer are single-flight.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from libp2p.abc import INotifee
+from libp2p.custom_types import TProtocol
+from libp2p.host.exceptions import StreamFailure
+from libp2p.host.ping import ID as PING
+from libp2p.network import swarm as swarm_module
+from libp2p.peer.peerinfo import PeerInfo
+
+from node.network.addresses import parse_peer_address, to_id
+from node.network.errors import DeadlineExceeded, PeerRefused, PeerUnreachable, PeerVanished
+from node.network.streams import BROKEN, Dialogue
+from protocols.ids import PeerId
+
+DIAL_S = 8.0
+OPEN_S = 10.0
+PING_BYTES = 32
+
+# The library gives a first address this head start over the second, and waits for it even when there is no second.
+swarm_module._HAPPY_EYEBALLS_DELAY = 0.0
+
+
+class Links:
+    """The connections of one host."""
+
+    def __init__(self, host: Any) -> None:
+        self._host = host
+        self._swarm = host.get_network()
+        self._locks: dict[PeerId, tuple[trio.Lock, list[None]]] = {}
+
+    def connected(self, peer: PeerId) -> bool:
+        """Whether a live connection stands."""
+        return any(not conn.is_closed for conn in self._swarm.get_connections(to_id(peer)))
+
+    @asynccontextmanager
+    async def alone(self, peer: PeerId) -> AsyncIterator[None]:
+        """Only one task at a time dials or greets a peer."""
+        lock, users = self._locks.setdefault(peer, (trio.Lock(), []))
+        users.append(None)
+        try:
+            async with lock:
+                yield
+        finally:
+            users.pop()
+            if not users:
+                self._locks.pop(peer, None)
+
+    async def dial(self, peer: PeerId, addresses: Iterable[str]) -> None:
+        """Connect by the first address that works. Raises PeerUnreachable, BadAddress."""
+        problems = []
+        for address in addresses:
+            try:
+                await self._dial(peer, address)
+            except PeerUnreachable as err:
+                problems.append(str(err))
+            else:
+                return
+        raise PeerUnreachable("; ".join(problems) or f"no address of {peer} is known")
+
+    async def _dial(self, peer: PeerId, address: str) -> None:
+        named, target = parse_peer_address(address)
+        name = to_id(named)
+        if named != peer:
+            raise PeerUnreachable(f"{address} is not an address of {peer}")
+        self._swarm.unblock_peer(name)  # a failed dial bars the peer for 60 s, addresses that have changed included
+        self._swarm.peerstore.clear_addrs(name)  # the library dials one address only, and an old one would do
+        try:
+            with trio.fail_after(DIAL_S):
+                await self._host.connect(PeerInfo(name, [target]))
+        except trio.TooSlowError as err:
+            raise PeerUnreachable(f"no answer from {address} within {DIAL_S:g} s") from err
+        except BROKEN as err:
+            raise PeerUnreachable(f"cannot reach {address}: {_root(err)}") from err
+
+    async def open(self, peer: PeerId, protocol: str) -> Dialogue:
+        """A stream that speaks `protocol`. Raises PeerUnreachable, PeerRefused when the peer does not speak it."""
+        return Dialogue(await self._stream(peer, protocol))
+
+    async def _stream(self, peer: PeerId, protocol: str) -> Any:
+        try:
+            with trio.fail_after(OPEN_S):
+                return await self._host.new_stream(to_id(peer), [TProtocol(protocol)])
+        except trio.TooSlowError as err:
+            raise DeadlineExceeded(f"{peer} did not open a stream within {OPEN_S:g} s") from err
+        except StreamFailure as err:
+            if "not supported" in str(err.__cause__):
+                raise PeerRefused(f"{peer} does not speak {protocol}", "unknown_protocol") from err
+            raise PeerUnreachable(f"no stream to {peer}: {_root(err)}") from err
+        except BROKEN as err:
+            raise PeerUnreachable(f"no stream to {peer}: {_root(err)}") from err
+
+    async def ping(self, peer: PeerId) -> float:
+        """Seconds for 32 bytes there and back, without the opening of the stream."""
+        stream = await self._stream(peer, PING)
+        sent, back = secrets.token_bytes(PING_BYTES), bytearray()
+        try:
+            start = time.perf_counter()
+            await stream.write(sent)
+            while len(back) < PING_BYTES:
+                back += await stream.read(PING_BYTES - len(back))
+            taken = time.perf_counter() - start
+        except BROKEN as err:
+            raise PeerVanished(f"{peer} went away during a ping") from err
+        finally:
+            await Dialogue(stream).close()
+        if back != sent:
+            raise PeerUnreachable(f"{peer} answered a ping with other bytes")
+        return taken
+
+    async def hang_up(self, peer: PeerId) -> None:
+        """Close all connections to a peer."""
+        await self._swarm.close_peer(to_id(peer))
+
+    async def hang_up_all(self) -> None:
+        """Close every connection at once; one by one each costs 0.2 s of the library's pauses."""
+        async with trio.open_nursery() as nursery:
+            for name in list(self._swarm.connections):
+                nursery.start_soon(self._swarm.close_peer, name)
+
+
+class Watcher(INotifee):  # type: ignore[misc]
+    """Tells of connections that come and go."""
+
+    def __init__(self, gone: Any) -> None:
+        self._gone = gone
+
+    async def connected(self, network: Any, conn: Any) -> None:
+        return None
+
+    async def disconnected(self, network: Any, conn: Any) -> None:
+        self._gone(PeerId(str(conn.muxed_conn.peer_id)))
+
+    async def opened_stream(self, network: Any, stream: Any) -> None:
+        return None
+
+    async def closed_stream(self, network: Any, stream: Any) -> None:
+        return None
+
+    async def listen(self, network: Any, multiaddr: Any) -> None:
+        return None
+
+    async def listen_close(self, network: Any, multiaddr: Any) -> None:
+        return None
+
+
+def _root(err: BaseException) -> str:
+    """The innermost message of a chain; the library wraps an OSError five times."""
+    while True:
+        inner = getattr(err, "errors", None)
+        deeper = inner[0] if inner else err.__cause__
+        if deeper is None:
+            return str(err) or type(err).__name__
+        err = deeper

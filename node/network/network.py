@@ -1,0 +1,368 @@
+"""The network of one node as one async context manager; everything else in this package hangs below it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+import trio
+from libp2p.custom_types import TProtocol
+from libp2p.tools.anyio_service import background_trio_service
+
+from node.network.addresses import addresses_of, parse_listen, parse_peer_address
+from node.network.dialing import Keeper
+from node.network.errors import (
+    Foreigner,
+    ListenFailed,
+    PeerRefused,
+    PeerUnreachable,
+    PeerVanished,
+    RequestTooLarge,
+)
+from node.network.gossip import BUFFER, Check, Gossip, Message, make_gossip
+from node.network.host import check_port, make_host
+from node.network.links import Links, Watcher
+from node.network.options import NetworkOptions
+from node.network.peers import (
+    HELLO,
+    INTRODUCE,
+    MAX_HELLO_BYTES,
+    MAX_INTRODUCTIONS_BYTES,
+    Hello,
+    Introduce,
+    Introduction,
+    NoMemory,
+    OnEvent,
+    Peer,
+    PeerBook,
+    PeerMemory,
+    check_hello,
+    own_hello,
+)
+from node.network.serving import PER_PEER, RequestHandler, Slots, StreamHandler, answerer, talker
+from node.network.streams import MAX_REFUSAL_BYTES, Dialogue, converse, deadline, open_reply
+from node.network.substrate import shielded
+from protocols.codec import decode, encode
+from protocols.ids import PeerId
+
+log = structlog.get_logger(__name__)
+
+HELLO_S = 5.0
+ASK_S = 3.0
+ASKED = 4  # peers that are asked for an address at the same time
+CLOSE_S = 5.0
+MAX_REQUEST_BYTES = 16 << 20
+
+
+class Network:
+    """Peers, requests, dialogues and gossip. Made by `open_network`."""
+
+    def __init__(
+        self, host: Any, options: NetworkOptions, gossip: Gossip, memory: PeerMemory, on_event: OnEvent
+    ) -> None:
+        self.host = host  # for node.network.bitswap; nobody outside this package touches it
+        self.options = options
+        self.gossip = gossip
+        self.peer_id = PeerId(str(host.get_id()))
+        self._links = Links(host)
+        self._book = PeerBook(on_event)
+        self._memory = memory
+        self._keeper = Keeper(self.peer_id, self._book, memory, self._reach, self._ask_around, options.target_peers)
+        self._closing = False
+        host.get_network().register_notifee(Watcher(self._gone))
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where we can be dialled, real ports filled in, ending in /p2p/<our id>."""
+        return tuple(str(address) for address in self.host.get_addrs())
+
+    def peers(self) -> list[Peer]:
+        """The connected peers of our network."""
+        return self._book.all()
+
+    # -- connections
+
+    async def connect(self, address: str) -> PeerId:
+        """Dial `/ip4/…/tcp/…/p2p/ID`, say hello, and stay connected from now on.
+
+        Raises BadAddress, PeerUnreachable, Foreigner.
+        """
+        peer, _ = parse_peer_address(address)
+        if peer == self.peer_id:
+            raise PeerUnreachable("that is our own address")
+        await self._reach(peer, (address,))
+        self._keeper.want(peer, (address,))
+        return peer
+
+    async def disconnect(self, peer: PeerId) -> None:
+        """Close the connections to a peer and do not redial it."""
+        self._keeper.drop(peer)
+        await self._links.hang_up(peer)
+
+    async def ping(self, peer: PeerId, *, timeout_s: float = 5.0) -> float:
+        """Round trip in seconds. Raises DeadlineExceeded, PeerUnreachable."""
+        with deadline(timeout_s, f"no answer to a ping from {peer}"):
+            await self._ensure(peer)
+            return await self._links.ping(peer)
+
+    # -- requests and dialogues
+
+    async def request(
+        self, peer: PeerId, protocol: str, body: bytes, *, timeout_s: float, max_reply_bytes: int
+    ) -> bytes:
+        """One request, one reply. Tried a second time only when the first cannot have been processed.
+
+        Raises PeerUnreachable (not processed), PeerVanished and DeadlineExceeded (perhaps processed), PeerRefused with
+        the peer's reason, ReplyTooLarge, RequestTooLarge.
+        """
+        if len(body) > MAX_REQUEST_BYTES:
+            raise RequestTooLarge(f"{len(body)} bytes to {protocol}, the limit is {MAX_REQUEST_BYTES}")
+        with deadline(timeout_s, f"no reply from {peer} to {protocol}"):
+            try:
+                await self._ensure(peer)
+                return await self._exchange(peer, protocol, body, max_reply_bytes)
+            except PeerVanished:
+                raise
+            except PeerUnreachable:
+                await self._ensure(peer)
+                return await self._exchange(peer, protocol, body, max_reply_bytes)
+
+    def serve(
+        self,
+        protocol: str,
+        handler: RequestHandler,
+        *,
+        max_request_bytes: int,
+        concurrency: int = 8,
+        per_peer: int = PER_PEER,
+    ) -> None:
+        """Answer requests: `handler(peer, body) -> reply`. It may raise `Refuse` or a ProtocolError to say no."""
+        slots = Slots(concurrency, per_peer)
+        served = answerer(
+            protocol, handler, admit=self._book.__contains__, max_request_bytes=max_request_bytes, slots=slots
+        )
+        self.host.set_stream_handler(TProtocol(protocol), served)
+
+    def serve_stream(
+        self, protocol: str, handler: StreamHandler, *, concurrency: int = 8, per_peer: int = PER_PEER
+    ) -> None:
+        """Hold dialogues: `handler(peer, dialogue)`; the stream is closed when it returns, reset when it raises."""
+        slots = Slots(concurrency, per_peer)
+        served = talker(protocol, handler, admit=self._book.__contains__, slots=slots)
+        self.host.set_stream_handler(TProtocol(protocol), served)
+
+    @asynccontextmanager
+    async def open_stream(self, peer: PeerId, protocol: str, *, timeout_s: float = 10.0) -> AsyncIterator[Dialogue]:
+        """A dialogue with a peer, closed at the end and reset on an exception.
+
+        Raises PeerUnreachable, PeerRefused, DeadlineExceeded; `timeout_s` is for opening only.
+        """
+        with deadline(timeout_s, f"{peer} did not open {protocol}"):
+            await self._ensure(peer)
+            dialogue = await self._links.open(peer, protocol)
+            try:
+                open_reply(peer, await dialogue.receive(max_bytes=MAX_REFUSAL_BYTES, timeout_s=timeout_s))
+            except BaseException:
+                await dialogue.reset()
+                raise
+        try:
+            yield dialogue
+        except BaseException:
+            await dialogue.reset()
+            raise
+        await dialogue.close()
+
+    # -- gossip
+
+    async def publish(self, topic: str, data: bytes) -> int:
+        """See `Gossip.publish`."""
+        return await self.gossip.publish(topic, data)
+
+    async def subscribe(self, topic: str, check: Check, *, buffer: int = BUFFER) -> trio.MemoryReceiveChannel[Message]:
+        """See `Gossip.subscribe`."""
+        return await self.gossip.subscribe(topic, check, buffer)
+
+    async def unsubscribe(self, topic: str) -> None:
+        """See `Gossip.unsubscribe`."""
+        await self.gossip.unsubscribe(topic)
+
+    # -- inside
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Start what runs beside the callers; called by `open_network`."""
+        self._nursery = nursery
+        for protocol, handler, bound in (
+            (HELLO, self._on_hello, MAX_HELLO_BYTES),
+            (INTRODUCE, self._on_introduce, MAX_HELLO_BYTES),
+        ):
+            admit = self._book.__contains__ if protocol == INTRODUCE else lambda _peer: True
+            served = answerer(protocol, handler, admit=admit, max_request_bytes=bound, slots=Slots(16, 2))
+            self.host.set_stream_handler(TProtocol(protocol), served)
+        for address in self.options.bootstrap:
+            peer, _ = parse_peer_address(address)
+            self._keeper.want(peer, (*self._keeper.known(peer), address))
+        nursery.start_soon(self._keeper.run)
+
+    async def close(self) -> None:
+        """Close every connection before the host stops: leaving it alone leaks sockets on both sides."""
+        self._closing = True
+        with shielded(CLOSE_S):
+            await self._links.hang_up_all()
+            await self.host.close()
+
+    async def _exchange(self, peer: PeerId, protocol: str, body: bytes, max_reply_bytes: int) -> bytes:
+        dialogue = await self._links.open(peer, protocol)
+        try:
+            reply = await converse(dialogue, body, max(max_reply_bytes + 1, MAX_REFUSAL_BYTES))
+        except BaseException:
+            await dialogue.reset()
+            raise
+        await dialogue.close()
+        return open_reply(peer, reply)
+
+    async def _ensure(self, peer: PeerId) -> None:
+        """Be connected to a peer and greeted by it."""
+        if peer in self._book and self._links.connected(peer):
+            return
+        known = self._book.get(peer)
+        addresses = self._keeper.known(peer) or (known.addresses if known else ())
+        if not addresses and not self._links.connected(peer):
+            addresses = await self._find(peer)
+        await self._reach(peer, addresses)
+
+    async def _reach(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
+        async with self._links.alone(peer):
+            if not self._links.connected(peer):
+                self._book.remove(peer)
+                await self._links.dial(peer, addresses)
+            if peer not in self._book:
+                await self._greet(peer)
+
+    async def _greet(self, peer: PeerId) -> None:
+        body = encode(own_hello(self.options, self.addresses))
+        try:
+            with deadline(HELLO_S, f"{peer} did not answer our hello"):
+                reply = await self._exchange(peer, HELLO, body, MAX_HELLO_BYTES)
+            hello = decode(reply, Hello, max_bytes=MAX_HELLO_BYTES)
+        except PeerRefused as err:
+            await self._links.hang_up(peer)
+            raise Foreigner(str(err), err.reason) from err
+        await self._welcome(peer, hello, inbound=False)
+
+    async def _welcome(self, peer: PeerId, hello: Hello, *, inbound: bool) -> None:
+        now = int(time.time())
+        addresses = addresses_of(peer, hello.listen)
+        self._book.add(Peer(peer, addresses, inbound, hello.version[:32], now))
+        if addresses:
+            await self._memory.met(peer, addresses, now)
+
+    async def _on_hello(self, peer: PeerId, body: bytes) -> bytes:
+        hello = decode(body, Hello, max_bytes=MAX_HELLO_BYTES)
+        try:
+            check_hello(hello, self.options)
+        except Exception:
+            self._nursery.start_soon(self._part, peer)
+            raise
+        await self._welcome(peer, hello, inbound=True)
+        return encode(own_hello(self.options, self.addresses))
+
+    async def _part(self, peer: PeerId) -> None:
+        await trio.sleep(1.0)  # the refusal goes out first
+        await self._links.hang_up(peer)
+
+    async def _on_introduce(self, peer: PeerId, body: bytes) -> bytes:
+        asked = decode(body, Introduce, max_bytes=MAX_HELLO_BYTES)
+        return encode(self._book.introductions(peer, asked.want))
+
+    async def _find(self, peer: PeerId) -> tuple[str, ...]:
+        """The addresses of a peer that we only know by name, from those we are connected to."""
+        found = [addresses for name, addresses in await self._introduced(peer) if name == peer]
+        return tuple(dict.fromkeys(address for addresses in found for address in addresses))
+
+    async def _ask_around(self) -> list[tuple[PeerId, tuple[str, ...]]]:
+        return await self._introduced(PeerId(""))
+
+    async def _introduced(self, want: PeerId) -> list[tuple[PeerId, tuple[str, ...]]]:
+        found: list[tuple[PeerId, tuple[str, ...]]] = []
+
+        async def ask(peer: PeerId) -> None:
+            try:
+                with deadline(ASK_S, "no introductions"):
+                    reply = await self._exchange(peer, INTRODUCE, encode(Introduce(want=want)), MAX_INTRODUCTIONS_BYTES)
+                said = decode(reply, list[Introduction], max_bytes=MAX_INTRODUCTIONS_BYTES)
+            except Exception as err:  # one peer's nonsense must not spoil what the others say
+                log.debug("no introductions", peer=peer, error=str(err))
+                return
+            found.extend((PeerId(i.peer), addresses_of(PeerId(i.peer), i.addresses)) for i in said)
+
+        async with trio.open_nursery() as nursery:
+            for peer in self._book.all()[:ASKED]:
+                nursery.start_soon(ask, peer.peer)
+        return [(peer, addresses) for peer, addresses in found if addresses]
+
+    def _gone(self, peer: PeerId) -> None:
+        if not self._links.connected(peer):
+            self._book.remove(peer)
+            if not self._closing:
+                self._keeper.lost(peer)
+
+
+@asynccontextmanager
+async def open_network(
+    options: NetworkOptions,
+    identity_key: bytes,
+    *,
+    memory: PeerMemory | None = None,
+    on_event: OnEvent | None = None,
+) -> AsyncIterator[Network]:
+    """Listen, join, and yield when ready. `identity_key` is a 32-byte Ed25519 seed.
+
+    `on_event` hears `peer.connected {peer, address, inbound}` and `peer.disconnected {peer}`; it must not block.
+    A crash inside ends the caller's block with its own traceback. Raises ListenFailed, BadAddress.
+    """
+    listen = [parse_listen(text) for text in options.listen]
+    for address in listen:
+        check_port(address)
+    host = make_host(options, identity_key)
+    router, mesh = make_gossip(host)
+    network = Network(host, options, Gossip(router), memory or NoMemory(), on_event or _nobody)
+    try:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(host.run(listen))
+            if len(host.get_network().listeners) < len(listen):
+                raise ListenFailed(f"cannot listen on all of {', '.join(options.listen)}")
+            await stack.enter_async_context(background_trio_service(router))
+            await stack.enter_async_context(background_trio_service(mesh))
+            await router.wait_until_ready()
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            await network.run(nursery)
+            log.info("network ready", peer=network.peer_id, addresses=network.addresses)
+            try:
+                yield network
+            finally:
+                await network.close()
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        left = group if not network._closing else group.split(_shutdown_noise)[1]
+        if left is not None:
+            raise _only(left) from None
+
+
+def _nobody(_topic: str, _data: dict[str, object]) -> None:
+    return None
+
+
+def _shutdown_noise(err: BaseException) -> bool:
+    """Pubsub starts a task for a message that arrives while its nursery closes; harmless then, and only then."""
+    return isinstance(err, RuntimeError) and "Nursery is closed" in str(err)
+
+
+def _only(group: BaseExceptionGroup[Any]) -> BaseException:
+    """A group of one is its one exception, so that callers catch what was raised."""
+    err: BaseException = group
+    while isinstance(err, BaseExceptionGroup) and len(err.exceptions) == 1:
+        err = err.exceptions[0]
+    return err

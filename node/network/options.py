@@ -1,0 +1,18 @@
+"""What the network needs to know to start; the daemon fills it from the settings."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class NetworkOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`network_id` and `chain_id` decide who belongs together; addresses are multiaddresses as text."""
+
+    network_id: str
+    chain_id: int
+    listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
+    announce: tuple[str, ...] = ()  # what peers should dial in place of the listen addresses (behind a NAT)
+    bootstrap: tuple[str, ...] = ()
+    version: str = "0"
+    max_connections: int = 200  # each costs about 100 KiB idle; over it new inbound ones are closed
+    target_peers: int = 8  # below it, remembered and introduced peers are dialled

@@ -1,0 +1,131 @@
+"""The answering side: handlers by protocol name, each with its bounds.
+
+A handler may raise `Refuse` or any `ProtocolError` to say no with a reason; any other exception is logged here, once,
+and the peer learns only that we failed. Work beyond the bounds is answered with "busy", so that a flood costs the
+flooder its own waiting and nobody else's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+import trio
+
+from node.network.errors import NetworkError, Refuse, ReplyTooLarge
+from node.network.streams import OK, Dialogue, refusal
+from protocols.errors import ProtocolError
+from protocols.ids import PeerId
+
+log = structlog.get_logger(__name__)
+
+RequestHandler = Callable[[PeerId, bytes], Awaitable[bytes]]
+StreamHandler = Callable[[PeerId, Dialogue], Awaitable[None]]
+Admit = Callable[[PeerId], bool]
+
+REQUEST_S = 10.0  # a request is written at once; a peer that dribbles it holds a slot
+PER_PEER = 8  # requests of one peer at the same time, of one protocol
+WAITING = 4  # times the concurrency may wait for a slot
+
+
+class Slots:
+    """How much of one protocol runs at a time, in all and for one peer."""
+
+    def __init__(self, concurrency: int, per_peer: int) -> None:
+        self._running = trio.CapacityLimiter(concurrency)
+        self._admitted: Counter[PeerId] = Counter()
+        self._most = concurrency * (1 + WAITING)
+        self._per_peer = min(per_peer, concurrency)
+
+    @contextmanager
+    def admit(self, peer: PeerId) -> Iterator[trio.CapacityLimiter]:
+        """Count the peer in and give the limiter to run under. Raises Refuse("busy")."""
+        if self._admitted[peer] >= self._per_peer or self._admitted.total() >= self._most:
+            raise Refuse("too many requests at once", "busy")
+        self._admitted[peer] += 1
+        try:
+            yield self._running
+        finally:
+            self._admitted[peer] -= 1
+            if not self._admitted[peer]:
+                del self._admitted[peer]
+
+
+def answerer(
+    protocol: str, handler: RequestHandler, *, admit: Admit, max_request_bytes: int, slots: Slots
+) -> Callable[[Any], Awaitable[None]]:
+    """A libp2p stream handler that reads one request and writes one reply."""
+
+    async def serve(stream: Any) -> None:
+        dialogue = Dialogue(stream)
+        try:
+            reply = await _reply(dialogue)
+            await dialogue.send(reply, timeout_s=REQUEST_S)
+        finally:
+            await dialogue.close()
+
+    async def _reply(dialogue: Dialogue) -> bytes:
+        peer = dialogue.peer
+        try:
+            _check_admitted(peer, admit)
+            with slots.admit(peer) as running:
+                body = await dialogue.receive(max_bytes=max_request_bytes, timeout_s=REQUEST_S)
+                async with running:
+                    return OK + await handler(peer, body)
+        except (Refuse, ProtocolError) as err:
+            return refusal(err.kind, str(err))
+        except ReplyTooLarge as err:
+            return refusal("too_large", str(err))
+        except NetworkError:
+            raise  # the asking peer is gone or over a bound: there is nobody to answer
+        except Exception:
+            log.exception("request handler failed", protocol=protocol, peer=peer)
+            return refusal("internal", "the peer failed to answer")
+
+    return serve
+
+
+def talker(protocol: str, handler: StreamHandler, *, admit: Admit, slots: Slots) -> Callable[[Any], Awaitable[None]]:
+    """A libp2p stream handler that hands the stream to a dialogue."""
+
+    async def serve(stream: Any) -> None:
+        dialogue = Dialogue(stream)
+        started = False
+        try:
+            _check_admitted(dialogue.peer, admit)
+            with slots.admit(dialogue.peer) as running:
+                async with running:
+                    await dialogue.send(OK, timeout_s=REQUEST_S)
+                    started = True
+                    await handler(dialogue.peer, dialogue)
+            await dialogue.close()
+        except (Refuse, ProtocolError) as err:
+            log.debug("dialogue refused", protocol=protocol, peer=dialogue.peer, error=str(err))
+            if started:  # what comes now belongs to the dialogue's own messages; an abrupt end is the only clear word
+                await dialogue.reset()
+            else:
+                await _say(dialogue, refusal(err.kind, str(err)))
+        except NetworkError as err:
+            log.debug("dialogue ended", protocol=protocol, peer=dialogue.peer, error=str(err))
+            await dialogue.reset()
+        except Exception:
+            log.exception("stream handler failed", protocol=protocol, peer=dialogue.peer)
+            await dialogue.reset()
+
+    return serve
+
+
+def _check_admitted(peer: PeerId, admit: Admit) -> None:
+    if not admit(peer):
+        raise Refuse("say /schwung/hello/1 first", "stranger")
+
+
+async def _say(dialogue: Dialogue, reply: bytes) -> None:
+    try:
+        await dialogue.send(reply, timeout_s=REQUEST_S)
+    except NetworkError as err:
+        log.debug("refusal not delivered", peer=dialogue.peer, error=str(err))
+    await dialogue.close()

@@ -1,0 +1,181 @@
+"""Streams between two peers: one request and one reply, or a dialogue of frames.
+
+Both sides write length-prefixed frames (`protocols.framing`); a bound is checked against the announced length before a
+byte of the body is read, and every read and write stands under a deadline. A reply frame begins with one status byte.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.network.stream.exceptions import StreamEOF
+
+from node.network.errors import (
+    DeadlineExceeded,
+    Foreigner,
+    NetworkError,
+    PeerBusy,
+    PeerRefused,
+    PeerUnreachable,
+    PeerVanished,
+    ReplyTooLarge,
+)
+from node.network.host import drop
+from node.network.substrate import READ_BYTES, WRITE_BYTES, shielded
+from protocols.codec import Message, decode, encode
+from protocols.errors import Malformed
+from protocols.framing import HEADER_BYTES, frame, frame_length
+from protocols.ids import PeerId
+
+IDLE_S = 30.0  # a peer that neither sends nor takes a byte for this long is gone
+CLOSE_S = 2.0
+BROKEN = (BaseLibp2pError, OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError)
+
+OK = b"\x00"
+REFUSED = b"\x01"
+MAX_REFUSAL_BYTES = 2_048
+
+
+class Refusal(Message, frozen=True):
+    """Why a peer said no."""
+
+    kind: str
+    reason: str
+
+
+class Dialogue:
+    """Frames in both directions over one stream. Used by one task at a time in each direction."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._ahead = bytearray()
+        self.peer = PeerId(str(stream.muxed_conn.peer_id))
+
+    async def send(self, body: bytes, *, timeout_s: float = IDLE_S) -> None:
+        """Write one frame. Raises DeadlineExceeded, PeerVanished."""
+        data = memoryview(frame(body))
+        try:
+            for at in range(0, len(data), WRITE_BYTES):
+                with trio.fail_after(timeout_s):
+                    await self._stream.write(bytes(data[at : at + WRITE_BYTES]))
+        except trio.TooSlowError as err:
+            raise DeadlineExceeded(f"{self.peer} took no data for {timeout_s:g} s") from err
+        except BROKEN as err:
+            raise PeerVanished(f"the stream to {self.peer} broke while we were writing") from err
+
+    async def receive(self, *, max_bytes: int, timeout_s: float = IDLE_S) -> bytes:
+        """Read one frame. Raises ReplyTooLarge before reading an oversized one, DeadlineExceeded, PeerVanished.
+
+        `timeout_s` is the longest silence, not the whole time: the caller bounds that.
+        """
+        header = await self._take(HEADER_BYTES, timeout_s)
+        try:
+            length = frame_length(header, max_bytes=max_bytes)
+        except Malformed as err:
+            raise ReplyTooLarge(f"{self.peer}: {err}") from err
+        return await self._take(length, timeout_s)
+
+    async def finish(self) -> None:
+        """Say that nothing more comes from us; the other direction stays open."""
+        with trio.move_on_after(CLOSE_S):
+            try:
+                await self._stream.close_write()
+            except BROKEN:
+                return
+
+    async def close(self) -> None:
+        """Close both directions; never raises for a stream that is already gone."""
+        with shielded(CLOSE_S):
+            try:
+                await self._stream.close()
+            except BROKEN:
+                await drop(self._stream)
+
+    async def reset(self) -> None:
+        """Tear the stream down: the peer sees an error, not an end."""
+        await drop(self._stream)
+
+    async def _take(self, size: int, timeout_s: float) -> bytes:
+        while len(self._ahead) < size:
+            self._ahead += await self._read(timeout_s)
+        taken = bytes(self._ahead[:size])
+        del self._ahead[:size]
+        return taken
+
+    async def _read(self, timeout_s: float) -> bytes:
+        try:
+            with trio.fail_after(timeout_s):
+                data: bytes = await self._stream.read(READ_BYTES)
+        except trio.TooSlowError as err:
+            raise DeadlineExceeded(f"{self.peer} was silent for {timeout_s:g} s") from err
+        except StreamEOF as err:
+            raise PeerVanished(f"{self.peer} ended the stream") from err
+        except BROKEN as err:
+            raise PeerVanished(f"the stream to {self.peer} broke") from err
+        if not data:
+            raise PeerVanished(f"{self.peer} ended the stream")
+        return data
+
+
+def refusal(kind: str, reason: str) -> bytes:
+    """The reply that says no."""
+    return REFUSED + encode(Refusal(kind=kind[:64], reason=reason[:400]))
+
+
+def open_reply(peer: PeerId, reply: bytes) -> bytes:
+    """The body of a reply. Raises PeerRefused (PeerBusy, Foreigner) with the peer's reason, Malformed for nonsense."""
+    status, body = reply[:1], reply[1:]
+    if status == OK:
+        return body
+    if status != REFUSED:
+        raise Malformed(f"{peer} answered with status {status.hex() or 'none'}")
+    said = decode(body, Refusal, max_bytes=MAX_REFUSAL_BYTES)
+    refused = {"busy": PeerBusy, "foreign_network": Foreigner}.get(said.kind, PeerRefused)
+    raise refused(f"{peer} refused: {said.reason}", said.kind)
+
+
+async def converse(dialogue: Dialogue, body: bytes, max_bytes: int) -> bytes:
+    """Send and receive at the same time: a peer that refuses early stops reading, and a long request would stall."""
+    sent = False
+    answer: bytes | NetworkError
+
+    async def send() -> None:
+        nonlocal sent
+        try:
+            await dialogue.send(body)
+        except NetworkError:
+            return  # the reader below hears of it too, or has its answer already
+        sent = True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        try:
+            answer = await dialogue.receive(max_bytes=max_bytes, timeout_s=float("inf"))
+        except NetworkError as err:
+            answer = err
+        nursery.cancel_scope.cancel()
+    if isinstance(answer, bytes):
+        return answer
+    if isinstance(answer, PeerVanished) and not sent:
+        raise PeerUnreachable(str(answer)) from answer
+    raise answer
+
+
+class deadline:  # noqa: N801 - reads as a statement
+    """`trio.fail_after` that raises our DeadlineExceeded with what was waited for."""
+
+    def __init__(self, seconds: float, what: str) -> None:
+        self._what = what
+        self._seconds = seconds
+        self._scope = trio.CancelScope()
+
+    def __enter__(self) -> None:
+        self._scope.deadline = trio.current_time() + self._seconds
+        self._scope.__enter__()
+
+    def __exit__(self, kind: Any, err: Any, trace: Any) -> None:
+        self._scope.__exit__(kind, err, trace)
+        if self._scope.cancelled_caught:
+            raise DeadlineExceeded(f"{self._what} within {self._seconds:g} s")
