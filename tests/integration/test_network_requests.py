@@ -21,8 +21,6 @@ from protocols.errors import RuleBroken
 from protocols.ids import PeerId
 from tests.support.network import meet, options, seed
 
-pytest_plugins = ("tests.support.network",)
-
 ECHO = "/test/echo/1"
 
 

@@ -1,7 +1,7 @@
 """Real hosts on loopback for tests: fixtures `alice`, `bob`, `carol` of one network, not connected to each other.
 
-A pytest plugin: `pytest_plugins = ("tests.support.network",)`. `await meet(alice, bob)` connects two and waits until both
-know it. libp2p is imported when a fixture runs, so that tests without a network do not wait for it.
+A conftest imports them; `await meet(alice, bob)` connects two and waits until both know it. libp2p is imported when a
+fixture runs, so that tests without a network do not wait for it.
 """
 
 from __future__ import annotations

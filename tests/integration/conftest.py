@@ -1,0 +1,5 @@
+"""Fixtures of the integration tests."""
+
+from tests.support.network import alice, bob, carol
+
+__all__ = ["alice", "bob", "carol"]
