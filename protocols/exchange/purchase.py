@@ -1,0 +1,155 @@
+"""The state of a purchase, and what it makes a node do; `buying` has the transitions.
+
+The plan follows from the state alone, so a node which restarts knows what to do without remembering what it began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+import msgspec
+
+from protocols.exchange import events as ev
+from protocols.exchange.events import Clock
+from protocols.exchange.handover import CellEvidence, KeyEvidence, MaskedKey, public_point
+from protocols.exchange.sampling import sample_block, sample_count
+from protocols.wei import Wei
+
+ASK_LIMIT_S = 60  # a seller who was away is asked again at most a minute after he is back
+
+
+class Buyer(StrEnum):
+    """Where a purchase stands."""
+
+    CHOSEN = "chosen"
+    FETCHED = "fetched"
+    SAMPLED = "sampled"
+    LOCKING = "locking"
+    LOCKED = "locked"
+    KEYED = "keyed"
+    VERIFIED = "verified"
+    CONFIRMING = "confirming"
+    SETTLED = "settled"
+    REFUSED = "refused"
+    AWAITING_REFUND = "awaiting_refund"
+    REFUNDING = "refunding"
+    WITHDRAWING = "withdrawing"
+    REFUNDED = "refunded"
+    DISPUTING = "disputing"
+    DISPUTED = "disputed"
+    LOST = "lost"
+
+
+B = Buyer
+BUYER_ENDS = frozenset({B.SETTLED, B.REFUSED, B.REFUNDED, B.DISPUTED, B.LOST})
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What is bought and at what limits, fixed when the deal is chosen."""
+
+    deal: str
+    offer: str
+    seller: str
+    cid: str
+    root: bytes
+    cells: int
+    size_bytes: int
+    offer_no: int
+    offer_block: int
+    price_wei: Wei
+    max_price_wei: Wei
+    sample_cap: int
+
+
+class BuyerState(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about a purchase that must survive a crash. `secret` (b) and `content_key` must not be logged."""
+
+    terms: Terms
+    secret: bytes
+    phase: Buyer = B.CHOSEN
+    reason: str = ""
+    sale: str = ""
+    deliver_by: int = 0
+    dispute_by: int = 0
+    key: MaskedKey | None = None  # under examination, or found good
+    posted: MaskedKey | None = None  # stands on chain: only such a key can be disputed
+    denied: int = 0
+    content_key: bytes = b""
+    evidence: KeyEvidence | CellEvidence | None = None
+    records: int = 0
+    unreadable: int = 0
+    imported: bool = False
+    paid: bool = False
+    bad: bool = False  # the contract found the offer's seller at fault, here or in another sale
+    disputed: bool = False  # ... on evidence that this deal has too
+    attempt: int = 0  # tells the transactions of one call apart: a reverted one is not sent again
+    retry_at: int = 0  # chain time before which a failed call rests
+
+    def __repr__(self) -> str:
+        """Without the secrets, so that no log or traceback shows them."""
+        return f"BuyerState({self.terms.deal}, {self.phase}, sale={self.sale!r}, reason={self.reason!r})"
+
+
+def plan_buyer(state: BuyerState, now: Clock) -> list[ev.BuyerAction]:
+    """What a purchase in this state waits for or has to do. A call that failed rests until its time."""
+    if state.retry_at > now.time:
+        return [ev.Wait(state.retry_at)]
+    return _PLANS[state.phase](state) if state.phase in _PLANS else []
+
+
+def resume_buyer(state: BuyerState) -> list[ev.BuyerAction]:
+    """What to do after a restart, or once the wallet is unlocked: the whole plan, resting calls included."""
+    return _PLANS[state.phase](state) if state.phase in _PLANS else []
+
+
+def _key(state: BuyerState, call: ev.Call) -> str:
+    """The name under which a transaction is sent once. With the sale: after a reorganisation it can be another one."""
+    return f"{state.terms.deal}:{call}:{state.sale}:{state.attempt}"
+
+
+def _plan_chosen(state: BuyerState) -> list[ev.BuyerAction]:
+    return [ev.Fetch(state.terms.cid, state.terms.size_bytes)]
+
+
+def _plan_fetched(state: BuyerState) -> list[ev.BuyerAction]:
+    count = sample_count(state.terms.cells, state.terms.sample_cap)
+    return [ev.AskSample(sample_block(state.terms.offer_block), count)]
+
+
+def _plan_sampled(state: BuyerState) -> list[ev.BuyerAction]:
+    return [ev.ReadOffer(state.terms.offer_no)]
+
+
+def _plan_locking(state: BuyerState) -> list[ev.BuyerAction]:
+    bx, by = public_point(state.secret)
+    return [ev.Lock(state.terms.offer_no, state.terms.max_price_wei, bx, by, _key(state, ev.Call.LOCK))]
+
+
+def _plan_locked(state: BuyerState) -> list[ev.BuyerAction]:
+    after_s = min(ASK_LIMIT_S, (1 << min(state.denied, 6)) - 1)
+    return [ev.AskKey(state.sale, state.denied, after_s), ev.Wait(state.deliver_by)]
+
+
+def _plan_keyed(state: BuyerState) -> list[ev.BuyerAction]:
+    return [ev.Verify(state.key)] if state.key else []
+
+
+def _plan_disputing(state: BuyerState) -> list[ev.BuyerAction]:
+    return [ev.Dispute(state.evidence, _key(state, ev.Call.DISPUTE))] if state.evidence else []
+
+
+_PLANS: dict[Buyer, Callable[[BuyerState], list[ev.BuyerAction]]] = {
+    B.CHOSEN: _plan_chosen,
+    B.FETCHED: _plan_fetched,
+    B.SAMPLED: _plan_sampled,
+    B.LOCKING: _plan_locking,
+    B.LOCKED: _plan_locked,
+    B.KEYED: _plan_keyed,
+    B.VERIFIED: lambda state: [ev.Import(state.content_key)],
+    B.CONFIRMING: lambda state: [ev.Confirm(state.sale, _key(state, ev.Call.CONFIRM))],
+    B.AWAITING_REFUND: lambda state: [ev.Wait(state.deliver_by)],
+    B.REFUNDING: lambda state: [ev.Refund(state.sale, _key(state, ev.Call.REFUND))],
+    B.WITHDRAWING: lambda state: [ev.Withdraw(_key(state, ev.Call.WITHDRAW))],
+    B.DISPUTING: _plan_disputing,
+}

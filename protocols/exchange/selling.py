@@ -1,0 +1,253 @@
+"""The seller's side of one sale as a table of transitions (see `machine` for the picture and the driver's duties).
+
+The state holds no key: what HandOver and Deliver send is computed from the content key, the seller's secret and the
+buyer's point, and is the same each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from protocols.exchange import events as ev
+from protocols.exchange.events import Clock
+
+RETRY_S = 15  # of chain time; about one block of a slow chain
+RETRY_LIMIT_S = 300  # shorter than any margin before the delivery deadline should be
+
+
+class Seller(StrEnum):
+    """Where a sale stands."""
+
+    SEEN = "seen"
+    LOCKED = "locked"
+    HANDED_OVER = "handed_over"
+    POSTING = "posting"
+    DELIVERED = "delivered"
+    CLAIMING = "claiming"
+    EXPIRED = "expired"
+    GONE = "gone"
+    PAID = "paid"
+    REFUNDED = "refunded"
+    DISPUTED = "disputed"
+    VOID = "void"
+
+
+S = Seller
+SELLER_ENDS = frozenset({S.PAID, S.REFUNDED, S.DISPUTED, S.VOID})
+_OPEN = (S.SEEN, S.LOCKED, S.HANDED_OVER, S.POSTING, S.DELIVERED, S.CLAIMING, S.EXPIRED, S.GONE)
+_MAY_HAVE_KEY = frozenset({S.LOCKED, S.HANDED_OVER, S.POSTING, S.DELIVERED, S.CLAIMING, S.PAID})
+
+
+class Caution(msgspec.Struct, frozen=True):
+    """How careful a seller is."""
+
+    confirmations: int = 2  # blocks on top of the lock before a key leaves: one that is reorganised away pays nothing
+    margin_s: int = 600  # chain time before the delivery deadline at which the key is posted: room for several blocks
+    release_s: int = 3_600  # after the deadline, how long a late confirmation may come before the price is given back
+
+
+class SellerState(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about one sale that must survive a crash. No secret is in it."""
+
+    sale: str
+    offer: str
+    buyer_public: tuple[bytes, bytes]
+    block: int
+    deliver_by: int
+    caution: Caution
+    phase: Seller = S.SEEN
+    reason: str = ""
+    handed_over: bool = False
+    dispute_by: int = 0
+    proven: bool = False
+    attempt: int = 0
+    retry_at: int = 0
+
+
+def step_seller(state: SellerState, event: ev.SellerEvent, now: Clock) -> tuple[SellerState, list[ev.SellerAction]]:
+    """The next state, what has newly to be done, and first the answer when somebody asked for the key.
+
+    Journal the state before doing it: the journal then knows of every key that left.
+    """
+    before = plan_seller(state, now)
+    after = _advance(state, event, now)
+    answer = [_answer(after, now)] if isinstance(event, ev.KeyAsked) else []
+    if isinstance(event, ev.KeyAsked) and isinstance(answer[0], ev.HandOver):
+        phase = S.HANDED_OVER if after.phase is S.LOCKED else after.phase
+        after = msgspec.structs.replace(after, phase=phase, handed_over=True)
+    return after, [*answer, *(action for action in plan_seller(after, now) if action not in before)]
+
+
+def plan_seller(state: SellerState, now: Clock) -> list[ev.SellerAction]:
+    """What a sale in this state waits for or has to do. A call that failed rests until its time."""
+    if state.retry_at > now.time:
+        return [ev.Wait(state.retry_at)]
+    return resume_seller(state)
+
+
+def resume_seller(state: SellerState) -> list[ev.SellerAction]:
+    """What to do after a restart, or once the wallet is unlocked: the whole plan, resting calls included."""
+    return _PLANS[state.phase](state) if state.phase in _PLANS else []
+
+
+def _advance(state: SellerState, event: ev.SellerEvent, now: Clock) -> SellerState:
+    """The table's transition, and before it whatever the clock has made due: a late Tick must not open a gap."""
+    due = SELLER_TABLE.get((state.phase, ev.Tick))
+    if due and isinstance(event, ev.Tick | ev.KeyAsked):
+        state = due(state, ev.Tick(), now)
+    handler = None if isinstance(event, ev.Tick) else SELLER_TABLE.get((state.phase, type(event)))
+    return handler(state, event, now) if handler else state
+
+
+def _key(state: SellerState, call: ev.Call) -> str:
+    """The name under which a transaction is sent once. With B: a reorganisation can give the sale another buyer."""
+    return f"{state.sale}:{state.buyer_public[0].hex()[:16]}:{call}:{state.attempt}"
+
+
+_PLANS: dict[Seller, Callable[[SellerState], list[ev.SellerAction]]] = {
+    S.LOCKED: lambda state: [ev.Wait(_post_at(state))],
+    S.HANDED_OVER: lambda state: [ev.Wait(_post_at(state))],
+    S.POSTING: lambda state: [ev.Deliver(state.sale, state.buyer_public, _key(state, ev.Call.DELIVER))],
+    S.DELIVERED: lambda state: [ev.Wait(state.dispute_by)],
+    S.CLAIMING: lambda state: [ev.Claim(state.sale, _key(state, ev.Call.CLAIM))],
+    S.EXPIRED: lambda state: [ev.Refund(state.sale, _key(state, ev.Call.REFUND))] if _released(state) else [],
+    S.GONE: lambda state: [ev.Wait(state.deliver_by)],
+}
+
+
+def _post_at(state: SellerState) -> int:
+    return state.deliver_by - state.caution.margin_s
+
+
+def _released(state: SellerState) -> bool:
+    """`retry_at` 0: the time for a late confirmation is over."""
+    return state.retry_at == 0
+
+
+def _go(state: SellerState, phase: Seller, **changes: Any) -> SellerState:
+    return msgspec.structs.replace(state, **{"phase": phase, "retry_at": 0, **changes})
+
+
+def _answer(state: SellerState, now: Clock) -> ev.HandOver | ev.Deny:
+    if state.phase in _MAY_HAVE_KEY or (state.handed_over and state.phase is S.EXPIRED):
+        return ev.HandOver(state.sale, state.buyer_public)
+    if state.phase is S.SEEN:
+        deep = max(0, now.block - state.block)
+        return ev.Deny("not_final", f"the lock is {deep} blocks deep, {state.caution.confirmations} are needed")
+    return ev.Deny("no_sale", f"this sale is {state.phase}")
+
+
+# --- transitions ---
+
+
+def _deep_enough(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
+    if now.block - state.block < state.caution.confirmations:
+        return state
+    return _post_in_time(_go(state, S.LOCKED), event, now)
+
+
+def _moved(state: SellerState, event: ev.LockSeen, now: Clock) -> SellerState:
+    return _go(state, S.SEEN, block=event.block)
+
+
+def _post_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
+    """The buyer has not confirmed, or not even asked: on chain the key earns its price."""
+    if now.time < _post_at(state):
+        return state
+    return _expire_in_time(_go(state, S.POSTING), event, now)
+
+
+def _expire_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
+    if now.time > state.deliver_by:
+        return _expire(state, "the key could not be posted before the deadline", now)
+    return _rested(state, event, now)
+
+
+def _expire(state: SellerState, reason: str, now: Clock) -> SellerState:
+    """Too late to earn: after a while give the price back, which frees the bond."""
+    until = max(now.time, state.deliver_by) + state.caution.release_s
+    return _go(state, S.EXPIRED, reason=reason, retry_at=until)
+
+
+def _key_lost(state: SellerState, event: ev.KeyLost, now: Clock) -> SellerState:
+    return _expire(state, "the content key was erased", now)
+
+
+def _delivered(state: SellerState, event: ev.Delivered, now: Clock) -> SellerState:
+    return _go(state, S.DELIVERED, dispute_by=event.dispute_by, attempt=0)
+
+
+def _claim_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
+    return _go(state, S.CLAIMING) if now.time > state.dispute_by else state
+
+
+def _finished(state: SellerState, event: ev.Finished, now: Clock) -> SellerState:
+    if event.outcome == "paid":
+        return _go(state, S.PAID, reason="")
+    return _go(state, S.DISPUTED if state.proven else S.REFUNDED)
+
+
+def _proven(state: SellerState, event: ev.Proven, now: Clock) -> SellerState:
+    """The bond is gone and no sale of the offer can be claimed: give the price back at once."""
+    return _go(state, S.EXPIRED, proven=True, reason="the contract found this offer at fault")
+
+
+def _proven_after(state: SellerState, event: ev.Proven, now: Clock) -> SellerState:
+    """In the same transaction the contract first refunds the sale and then names its reason."""
+    return _go(state, S.DISPUTED, proven=True, reason="the contract found this offer at fault")
+
+
+def _undone(state: SellerState, event: ev.Undone, now: Clock) -> SellerState:
+    return _go(state, S.GONE, reason="a reorganisation removed the lock", dispute_by=0, attempt=0)
+
+
+def _void_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
+    return _go(state, S.VOID) if now.time > state.deliver_by else state
+
+
+def _call_failed(state: SellerState, event: ev.Failed, now: Clock) -> SellerState:
+    if event.call is not _CALLS[state.phase]:
+        return state
+    rest_s = min(RETRY_LIMIT_S, RETRY_S << min(state.attempt, 8))
+    attempt = state.attempt + 1 if event.certain else state.attempt
+    return msgspec.structs.replace(state, attempt=attempt, retry_at=now.time + rest_s, reason=event.reason)
+
+
+def _rested(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
+    if 0 < state.retry_at <= now.time:
+        return msgspec.structs.replace(state, retry_at=0)
+    return state
+
+
+_CALLS = {S.POSTING: ev.Call.DELIVER, S.CLAIMING: ev.Call.CLAIM, S.EXPIRED: ev.Call.REFUND}
+
+Handler = Callable[[SellerState, Any, Clock], SellerState]
+
+SELLER_TABLE: dict[tuple[Seller, type], Handler] = {
+    (S.SEEN, ev.LockSeen): _moved,
+    (S.GONE, ev.LockSeen): _moved,
+    (S.SEEN, ev.Tick): _deep_enough,
+    (S.LOCKED, ev.Tick): _post_in_time,
+    (S.HANDED_OVER, ev.Tick): _post_in_time,
+    (S.POSTING, ev.Tick): _expire_in_time,
+    (S.DELIVERED, ev.Tick): _claim_in_time,
+    (S.CLAIMING, ev.Tick): _rested,
+    (S.EXPIRED, ev.Tick): _rested,
+    (S.GONE, ev.Tick): _void_in_time,
+    (S.POSTING, ev.Failed): _call_failed,
+    (S.CLAIMING, ev.Failed): _call_failed,
+    (S.EXPIRED, ev.Failed): _call_failed,
+    (S.LOCKED, ev.KeyLost): _key_lost,
+    (S.SEEN, ev.KeyLost): _key_lost,
+    (S.HANDED_OVER, ev.KeyLost): _key_lost,
+    (S.POSTING, ev.KeyLost): _key_lost,
+    (S.REFUNDED, ev.Proven): _proven_after,
+    **{(phase, ev.Delivered): _delivered for phase in (S.LOCKED, S.HANDED_OVER, S.POSTING, S.EXPIRED)},
+    **{(phase, ev.Finished): _finished for phase in _OPEN},
+    **{(phase, ev.Proven): _proven for phase in _OPEN},
+    **{(phase, ev.Undone): _undone for phase in _OPEN if phase is not S.GONE},
+}
