@@ -89,6 +89,14 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
+def require_free(host: str, port: int) -> None:
+    """Raise AnvilFailed when somebody listens there: his answers would pass for anvil's."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        if probe.connect_ex((host, port)) == 0:
+            raise AnvilFailed(f"port {port} on {host} is in use: stop what listens there or choose another port")
+
+
 class Anvil:
     """A running anvil, or one about to run. `with` starts and stops it; `stop` lets it write its state."""
 
@@ -121,8 +129,8 @@ class Anvil:
     def start(self) -> Self:
         """Run anvil and wait until it answers with the right chain id. Raises AnvilMissing, AnvilFailed."""
         binary = require_anvil()
-        if self.port == 0:
-            self.port = free_port(self.host)
+        self.port = self.port or free_port(self.host)
+        require_free(self.host, self.port)
         self.process = subprocess.Popen(
             [str(binary), *self._arguments()],
             stdin=subprocess.DEVNULL,
