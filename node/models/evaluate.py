@@ -53,7 +53,8 @@ def ranks(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
 
 def ndcg(found: np.ndarray) -> np.ndarray:
     """nDCG@10 of each query."""
-    gains: np.ndarray = np.where(found < CUTOFF, 1.0 / np.log2(found + 2.0), 0.0)
+    gains: np.ndarray = np.zeros(len(found))
+    gains[found < CUTOFF] = 1.0 / np.log2(found[found < CUTOFF] + 2.0)
     return gains
 
 
@@ -64,7 +65,8 @@ def recall(found: np.ndarray) -> np.ndarray:
 
 def accuracy(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """1 where the class is right, else 0."""
-    return (predicted == truth).astype(np.float64)
+    hits: np.ndarray = (predicted == truth).astype(np.float64)
+    return hits
 
 
 def macro_f1(predicted: np.ndarray, truth: np.ndarray) -> float:

@@ -73,7 +73,7 @@ class ModelCard(Message, frozen=True, kw_only=True):
     publisher_bps: Annotated[int, Meta(ge=0, le=MAX_PUBLISHER_BPS)]
     weights: Annotated[list[Weight], Meta(min_length=1, max_length=MAX_WEIGHTS)]
     weights_root: Hash
-    datasets: Annotated[list[Annotated[int, Meta(ge=1, le=(1 << 64) - 1)]], Meta(max_length=MAX_DATASETS)]
+    datasets: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(max_length=MAX_DATASETS)]
     created_at: Annotated[int, Meta(ge=0, le=1 << 53)]
     expires_at: Annotated[int, Meta(ge=0, le=1 << 53)]
 

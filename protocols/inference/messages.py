@@ -51,7 +51,7 @@ class Receipt(Message, frozen=True, kw_only=True):
 
     model: HexModel
     payer: Annotated[str, Meta(max_length=42)]
-    lane: Annotated[int, Meta(ge=0, le=(1 << 64) - 1)]
+    lane: Annotated[int, Meta(ge=0)]
     cumulative_wei: Wei
     request: Hash
     response: Hash
@@ -69,7 +69,7 @@ class Terms(Message, frozen=True, kw_only=True):
     """
 
     payee: Annotated[str, Meta(max_length=42)]
-    lane: Annotated[int, Meta(ge=0, le=(1 << 64) - 1)]
+    lane: Annotated[int, Meta(ge=0)]
     price_wei: Wei
     served_wei: Wei
     cumulative_wei: Wei
