@@ -33,7 +33,7 @@ class HashEmbedder:
                 digest = hashlib.blake2b(gram.encode(), digest_size=8).digest()
                 row[int.from_bytes(digest[:4], "big") % self.dim] += 1 if digest[4] & 1 else -1
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
+        return np.asarray(vectors / np.maximum(norms, 1e-12), np.float32)
 
 
 def _grams(text: str) -> list[str]:

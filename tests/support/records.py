@@ -17,7 +17,7 @@ def unit(*components: float, dim: int = 8) -> NDArray[np.float32]:
     """A vector of length 1 whose first components stand in these proportions."""
     vector = np.zeros(dim, np.float32)
     vector[: len(components)] = components
-    return vector / np.linalg.norm(vector)
+    return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
 def shard_record(text: str, vector: NDArray[np.float32], **fields: Any) -> ShardRecord:
@@ -37,12 +37,12 @@ def shard_record(text: str, vector: NDArray[np.float32], **fields: Any) -> Shard
 
 
 def clustered(count: int, dim: int, clusters: int, seed: int = 0) -> NDArray[np.float32]:
-    """Unit vectors around some centres in few directions, as embeddings lie; noise in all of them would test no index."""
+    """Unit vectors around centres in few directions, as embeddings lie; noise in all of them would test no index."""
     random = np.random.default_rng(seed)
     spread = random.normal(size=(16, dim))
     centres = random.normal(size=(clusters, 16))
     vectors = (centres[random.integers(clusters, size=count)] + 0.6 * random.normal(size=(count, 16))) @ spread
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def texts_of(hits: Sequence[Any]) -> list[str]:
