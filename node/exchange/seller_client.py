@@ -1,0 +1,63 @@
+"""What a buyer asks of a seller over `/schwung/exchange/1`, with every answer checked before it is believed."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from node.exchange.errors import SellerSilent
+from node.network.errors import NetworkError
+from protocols.codec import decode, encode
+from protocols.errors import ProtocolError
+from protocols.exchange.handover import MaskedKey
+from protocols.exchange.messages import (
+    MAX_REPLY_BYTES,
+    PROTOCOL,
+    Handover,
+    KeyRequest,
+    Opening,
+    Openings,
+    OpeningsRequest,
+    Refusal,
+    Reply,
+    Request,
+)
+from protocols.ids import PeerId
+
+TIMEOUT_S = 20.0  # a seller may have to poll his chain endpoint before he answers
+
+
+class Wire(Protocol):
+    """The network as a buyer uses it."""
+
+    async def request(
+        self, peer: PeerId, protocol: str, body: bytes, *, timeout_s: float, max_reply_bytes: int
+    ) -> bytes: ...
+
+
+async def ask_openings(wire: Wire, peer: PeerId, offer: str, wanted: list[int], block: int) -> list[Opening]:
+    """The keys of exactly the cells `wanted`. Raises SellerSilent with what was wrong."""
+    reply = await _ask(wire, peer, OpeningsRequest(offer=offer))
+    if not isinstance(reply, Openings):
+        raise SellerSilent("the seller answered with something else than openings")
+    if reply.block != block or sorted(opening.cell for opening in reply.openings) != wanted:
+        raise SellerSilent("the seller opened other cells than the block hash chose")
+    return reply.openings
+
+
+async def ask_key(wire: Wire, peer: PeerId, offer: str, sale: str) -> MaskedKey:
+    """The masked content key of a locked sale. Raises SellerSilent."""
+    reply = await _ask(wire, peer, KeyRequest(offer=offer, sale=sale))
+    if not isinstance(reply, Handover):
+        raise SellerSilent("the seller answered with something else than a key")
+    return MaskedKey(ex=reply.ex, parity=reply.parity, masked=reply.masked)
+
+
+async def _ask(wire: Wire, peer: PeerId, request: Request) -> Openings | Handover:
+    try:
+        raw = await wire.request(peer, PROTOCOL, encode(request), timeout_s=TIMEOUT_S, max_reply_bytes=MAX_REPLY_BYTES)
+        reply = decode(raw, Reply, max_bytes=MAX_REPLY_BYTES)  # type: ignore[arg-type]  # a union is a type to msgspec
+    except (NetworkError, ProtocolError) as err:
+        raise SellerSilent(f"the seller did not answer: {err}") from err
+    if isinstance(reply, Refusal):
+        raise SellerSilent(f"the seller refused: {reply.message}")
+    return reply
