@@ -1,8 +1,8 @@
 """The buyer: from an offer to records in the shard, or to the money back.
 
-Carries out what the buyer's machine (`protocols/exchange/machine.py`, with its picture) asks for. Every deal is a row in
-the journal and survives `kill -9` at any instant: states are written before their actions, transactions go through the
-wallet's outbox under names that the machine makes, and the contract's log, not a receipt, moves a deal on.
+Carries out what the buyer's machine (`protocols/exchange/machine.py`, with its picture) asks for. Every deal is a
+row in the journal and survives `kill -9` at any instant: states are written before their actions, transactions go
+through the wallet's outbox under names that the machine makes, and the contract's log, not a receipt, moves a deal on.
 """
 
 from __future__ import annotations
@@ -142,7 +142,10 @@ class Purchases:
         return deal
 
     async def sample(self, offer: str, cells: int | None = None) -> Sample:
-        """Fetch an offer's payload and judge its sampled openings, without buying. `cells` lowers the count looked at."""
+        """Fetch an offer's payload and judge its sampled openings, without buying.
+
+        `cells` lowers the count looked at.
+        """
         listed = self._offer(offer)
         payload = await self._fetch(listed.body.cid, listed.body.size_bytes, listed.item.peer)
         if root_of(payload) != listed.body.root:

@@ -1,7 +1,7 @@
 """Drives one sans-I/O machine: steps it under a lock, journals every state before acting on it, runs its actions.
 
-What the machine wants done (`protocols/exchange/machine.py`) is carried out by `Actor`s of the buyer and the seller, each
-in a task of its own, and comes back as an event. An action that is running already is not started again.
+What the machine wants done (`protocols/exchange/machine.py`) is carried out by `Actor`s of the buyer and the seller,
+each in a task of its own, and comes back as an event. An action that is running already is not started again.
 """
 
 from __future__ import annotations

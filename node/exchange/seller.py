@@ -1,7 +1,8 @@
 """The seller: opens sampled cells, hands keys over for locked sales, and gets his money when a buyer stays silent.
 
-Carries out what the seller's machine (`protocols/exchange/machine.py`) asks for, one deal a sale. A key leaves only after
-the state that says so is in the journal, and only masked for the one-time key that the buyer locked his money under.
+Carries out what the seller's machine (`protocols/exchange/machine.py`) asks for, one deal a sale. A key leaves only
+after the state that says so is in the journal, and only masked for the one-time key that the buyer locked his money
+under.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The exchange's eye on the chain: KeySale's events in order, and the clock of the newest block.
 
-Every listener has stored what an event means to it before the cursor moves on, so after a crash events may come twice and
-are never missed; the machines ignore what they know.
+Every listener has stored what an event means to it before the cursor moves on, so after a crash events may come
+twice and are never missed; the machines ignore what they know.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ away read the rest page by page over `/schwung/catalog/1`, as soon as they meet 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 
 import structlog
 import trio
@@ -137,7 +137,7 @@ class Gossip:
             return False
         return True
 
-    async def _listen(self, messages: trio.MemoryReceiveChannel[Message]) -> None:
+    async def _listen(self, messages: AsyncIterable[Message]) -> None:
         async for message in messages:
             await self._admit(message.data, message.peer)
 
@@ -165,7 +165,7 @@ class Gossip:
         asked_at: dict[PeerId, float] = {}
         while True:
             now = trio.current_time()
-            for peer in self._wire.peers():
+            for peer in [neighbour.peer for neighbour in self._wire.peers()]:
                 if now - asked_at.get(peer, -CATCH_UP_INTERVAL_S) >= CATCH_UP_INTERVAL_S:
                     asked_at[peer] = now
                     await self._read_pages(peer)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from typing import Protocol
-
-import trio
 
 from protocols.ids import Address, PeerId
 
@@ -23,20 +21,25 @@ class Message(Protocol):
     def data(self) -> bytes: ...
 
 
+class Neighbour(Protocol):
+    """A connected peer."""
+
+    @property
+    def peer(self) -> PeerId: ...
+
+
 class Wire(Protocol):
     """The network as the market uses it."""
 
     @property
     def peer_id(self) -> PeerId: ...
-    def peers(self) -> Sequence[PeerId]: ...
+    def peers(self) -> Sequence[Neighbour]: ...
     async def request(
         self, peer: PeerId, protocol: str, body: bytes, *, timeout_s: float, max_reply_bytes: int
     ) -> bytes: ...
     def serve(self, protocol: str, handler: Handler, *, max_request_bytes: int, concurrency: int) -> None: ...
-    async def publish(self, topic: str, data: bytes) -> None: ...
-    async def subscribe(
-        self, topic: str, check: Callable[[PeerId, bytes], bool]
-    ) -> trio.MemoryReceiveChannel[Message]: ...
+    async def publish(self, topic: str, data: bytes) -> object: ...
+    async def subscribe(self, topic: str, check: Callable[[PeerId, bytes], bool]) -> AsyncIterable[Message]: ...
 
 
 class Signer(Protocol):

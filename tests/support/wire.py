@@ -23,6 +23,10 @@ class Message(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class Neighbour(msgspec.Struct, frozen=True):
+    peer: PeerId
+
+
 class Hub:
     """Everybody hears everybody."""
 
@@ -49,8 +53,8 @@ class Wire:
         self._topics: dict[str, tuple[Check, trio.MemorySendChannel[Message]]] = {}
         self.refused: list[bytes] = []
 
-    def peers(self) -> Sequence[PeerId]:
-        return self._hub.others(self.peer_id)
+    def peers(self) -> Sequence[Neighbour]:
+        return [Neighbour(peer) for peer in self._hub.others(self.peer_id)]
 
     def serve(self, protocol: str, handler: Handler, *, max_request_bytes: int, concurrency: int) -> None:
         self._handlers[protocol] = handler
@@ -59,7 +63,7 @@ class Wire:
         self, peer: PeerId, protocol: str, body: bytes, *, timeout_s: float, max_reply_bytes: int
     ) -> bytes:
         await trio.lowlevel.checkpoint()
-        if peer not in self.peers():
+        if peer not in self._hub.others(self.peer_id):
             raise PeerUnreachable(f"{peer} is away")
         return await self._hub.wires[peer]._handlers[protocol](self.peer_id, body)
 
@@ -70,7 +74,7 @@ class Wire:
         return receive
 
     async def publish(self, topic: str, data: bytes) -> None:
-        for peer in self.peers():
+        for peer in self._hub.others(self.peer_id):
             other = self._hub.wires[peer]
             if topic in other._topics:
                 check, send = other._topics[topic]
