@@ -55,14 +55,18 @@ class WrongChain(ChainError):
 
 
 class Reverted(ChainError):
-    """A contract refused the call: `name` is the custom error (or `Error`, `Panic`), `args_text` its arguments."""
+    """A contract refused the call: `name` is the custom error (or `Error`, `Panic`), `values` its arguments."""
 
     kind = "reverted"
     hint = "the contract refused this step in its present state; nothing was paid beside gas"
 
-    def __init__(self, name: str, args_text: str = "", transaction: str = "") -> None:
+    def __init__(self, name: str, values: tuple[Any, ...] = (), transaction: str = "") -> None:
         where = f" in transaction {transaction}" if transaction else ""
-        super().__init__(f"the contract refused: {name}({args_text}){where}")
+        super().__init__(f"the contract refused: {name}({', '.join(_show(value) for value in values)}){where}")
         self.name = name
-        self.args_text = args_text
+        self.values = values
         self.transaction = transaction
+
+
+def _show(value: Any) -> str:
+    return "0x" + value.hex() if isinstance(value, bytes) else str(value)

@@ -9,7 +9,7 @@ import msgspec
 from contracts.abi import Abi
 from contracts.errors import BadReply, Reverted, RpcError
 from contracts.rpc import ChainRpc
-from contracts.values import Call, hex_bytes
+from contracts.values import Call, Receipt, hex_bytes
 
 T = TypeVar("T")
 BlockTag = int | str  # a number, or "latest", "safe", "finalized", "pending"
@@ -36,6 +36,18 @@ class Binding:
             raise BadReply(f"{self.address} is not the contract the network file says it is: {err}") from err
         return values[0] if len(values) == 1 else values
 
+    async def _whole(self, name: str, *args: Any, block: BlockTag = "latest") -> int:
+        value: int = await self._read(name, *args, block=block)
+        return value
+
+    async def _flag(self, name: str, *args: Any, block: BlockTag = "latest") -> bool:
+        value: bool = await self._read(name, *args, block=block)
+        return value
+
+    async def _account(self, name: str, *args: Any, block: BlockTag = "latest") -> str:
+        value: str = await self._read(name, *args, block=block)
+        return value
+
     async def _struct(self, kind: type[T], name: str, *args: Any, block: BlockTag = "latest") -> T:
         """A view that returns a struct or several values, as the frozen struct `kind` with its fields in that order."""
         values = await self._read(name, *args, block=block)
@@ -43,6 +55,13 @@ class Binding:
 
     def _call(self, name: str, *args: Any, value: int = 0) -> Call:
         return Call(to=self.address, data=self.abi.encode(name, *args), value=value)
+
+    def _emitted(self, receipt: Receipt, event: str) -> dict[str, Any]:
+        """The arguments of the one `event` this contract emitted in a transaction. Raises BadReply."""
+        found = receipt.events(event, self.address)
+        if not found:
+            raise BadReply(f"transaction {receipt.hash} holds no {event} of {self.address}")
+        return found[0]
 
     def topic(self, event: str) -> str:
         """The first topic of an event of this contract, for log filters."""
@@ -68,10 +87,5 @@ def decode_revert(err: RpcError, abis: list[Abi]) -> Reverted | None:
         return None
     for abi in abis:
         if found := abi.error(raw):
-            name, args = found
-            return Reverted(name, ", ".join(_show(arg) for arg in args))
+            return Reverted(*found)
     return Reverted(f"0x{raw[:4].hex()}" if raw else "without a reason")
-
-
-def _show(value: Any) -> str:
-    return "0x" + value.hex() if isinstance(value, bytes) else str(value)
