@@ -109,6 +109,12 @@ class Transactions:
         rows = await self._journal.read(lambda conn: conn.execute(sql, (sender,)).fetchall())
         return [Step(**dict(row)) for row in rows]
 
+    async def under(self, prefix: str) -> list[Step]:
+        """The steps whose key begins with `prefix`, the oldest first."""
+        sql = "SELECT * FROM transactions WHERE substr(key, 1, ?) = ? ORDER BY rowid"
+        rows = await self._journal.read(lambda conn: conn.execute(sql, (len(prefix), prefix)).fetchall())
+        return [Step(**dict(row)) for row in rows]
+
     async def newest(self, limit: int, before: int | None = None) -> list[tuple[int, Step]]:
         """The newest steps first with their row numbers; `before` continues a listing."""
         sql = "SELECT rowid AS place, * FROM transactions WHERE rowid < ? ORDER BY rowid DESC LIMIT ?"
@@ -143,6 +149,7 @@ class Transactions:
 
 _UPSERT = (
     "INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
-    "data = excluded.data, value_wei = excluded.value_wei, state = excluded.state, nonce = excluded.nonce, gas = excluded.gas, hash = excluded.hash, "
-    "receipt = excluded.receipt, note = excluded.note, updated_at = excluded.updated_at"
+    "data = excluded.data, value_wei = excluded.value_wei, state = excluded.state, nonce = excluded.nonce, "
+    "gas = excluded.gas, hash = excluded.hash, receipt = excluded.receipt, note = excluded.note, "
+    "updated_at = excluded.updated_at"
 )

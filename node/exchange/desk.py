@@ -1,0 +1,133 @@
+"""Deals as they are shown and asked for: one face over purchases, sales and their transactions."""
+
+from __future__ import annotations
+
+import msgspec
+
+from node.exchange.buyer import Purchases, Sample, Saved
+from node.exchange.errors import NoSuchDeal
+from node.journal.deals import Deal, Deals
+from node.journal.transactions import Transactions
+from protocols.exchange import machine
+from protocols.exchange.buying import BuyerState
+from protocols.exchange.selling import SellerState
+
+MINED = ("done", "reverted")
+
+
+class DealStep(msgspec.Struct, frozen=True):
+    """A state the deal went through and when (UTC seconds)."""
+
+    state: str
+    at: int
+
+
+class DealTx(msgspec.Struct, frozen=True):
+    """One transaction of the deal; `gas` is 0 until it is mined."""
+
+    step: str
+    hash: str
+    state: str
+    gas: int
+
+
+class DealView(msgspec.Struct, frozen=True):
+    """A deal without its secrets. `over`: nothing can follow. `bytes` is the payload's size."""
+
+    deal: str
+    role: str
+    offer: str
+    sale: str
+    state: str
+    over: bool
+    reason: str
+    price_wei: str
+    bytes: int
+    records: int
+    unreadable: int
+    txs: list[DealTx]
+    gas: int
+    steps: list[DealStep]
+    created_at: int
+    updated_at: int
+
+
+class _Mined(msgspec.Struct, frozen=True):
+    gas_used: str = msgspec.field(name="gasUsed", default="0x0")
+
+
+class DealDesk:
+    """What the `deals` methods call."""
+
+    def __init__(self, purchases: Purchases, store: Deals, transactions: Transactions) -> None:
+        self._purchases = purchases
+        self._store = store
+        self._transactions = transactions
+
+    async def sample(self, offer: str, cells: int | None) -> Sample:
+        """Look at sampled cells without buying."""
+        return await self._purchases.sample(offer, cells)
+
+    async def buy(self, offer: str, max_price_wei: int) -> str:
+        """Begin a purchase; its id."""
+        return await self._purchases.buy(offer, max_price_wei)
+
+    async def dispute(self, deal: str) -> None:
+        """Prove a fault, or say why there is none to prove."""
+        await self._purchases.dispute(deal)
+
+    async def view(self, deal: str) -> DealView:
+        """One deal. Raises NoSuchDeal."""
+        row = await self._store.get(deal)
+        if row is None:
+            raise NoSuchDeal(f"no deal {deal} here")
+        return await self._show(row)
+
+    async def newest(self, limit: int) -> list[DealView]:
+        """The newest deals first."""
+        return [await self._show(row) for row in await self._store.newest(limit)]
+
+    async def _show(self, row: Deal) -> DealView:
+        price, size, records, unreadable, prefix = _facts(row)
+        txs = [
+            DealTx(
+                step=step.key.split(":")[-2],
+                hash=step.hash,
+                state=step.state,
+                gas=_gas(step.receipt) if step.state in MINED else 0,
+            )
+            for step in await self._transactions.under(prefix)
+        ]
+        return DealView(
+            deal=row.deal,
+            role=row.role,
+            offer=row.offer,
+            sale=row.sale,
+            state=row.state,
+            over=bool(row.over),
+            reason=row.reason,
+            price_wei=price,
+            bytes=size,
+            records=records,
+            unreadable=unreadable,
+            txs=txs,
+            gas=sum(tx.gas for tx in txs),
+            steps=[DealStep(step.state, step.at) for step in await self._store.steps(row.deal)],
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+def _facts(row: Deal) -> tuple[str, int, int, int, str]:
+    """Price, payload size, records, unreadable cells, and how the deal's transactions are named."""
+    if row.role == "seller":
+        sold = machine.restore(row.machine, SellerState)
+        return "0", 0, 0, 0, f"{sold.sale}:"
+    saved = msgspec.msgpack.decode(row.machine, type=Saved)
+    state = machine.restore(saved.state, BuyerState)
+    terms = state.terms
+    return terms.price_wei, terms.size_bytes, state.records, state.unreadable, f"{terms.deal}:"
+
+
+def _gas(receipt: bytes | None) -> int:
+    return int(msgspec.json.decode(receipt, type=_Mined).gas_used, 16) if receipt else 0
