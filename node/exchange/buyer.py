@@ -15,6 +15,7 @@ import msgspec
 import structlog
 import trio
 
+from contracts.bindings.sale import SaleState
 from contracts.chain import Chain
 from contracts.logs import Change
 from node.blocks import Blocks, BlocksError
@@ -48,7 +49,6 @@ BLOCK_WAIT_S = (
     120.0  # how long to wait for the block that chooses the sample; two minutes are ten blocks of a slow chain
 )
 BLOCK_POLL_S = 0.2
-PAID = 3  # KeySale.State
 
 
 class Importer(Protocol):
@@ -165,7 +165,7 @@ class Purchases:
         raise CannotDispute(f"the deal is {row.state}: nothing that its seller did wrong can be proven on chain")
 
     async def _require_funds(self, price_wei: int) -> None:
-        have = await self._chain.token.balance_of(self._transactor.address)
+        have = await self._chain.token.balance(self._transactor.address)
         if have < price_wei:
             raise InsufficientFunds("token", have, price_wei, self._transactor.address)
 
@@ -225,7 +225,7 @@ class Purchases:
                 await runner.feed(ev.Posted(key=key, dispute_by=args["disputeBy"]))
         elif name == "Finished":
             if runner := self._by_sale(args["saleId"]):
-                await runner.feed(ev.Finished("paid" if args["state"] == PAID else "refunded"))
+                await runner.feed(ev.Finished("paid" if args["state"] == SaleState.PAID else "refunded"))
         elif name == "Misbehaved":
             for runner in list(self._runners.values()):
                 if runner.state.terms.offer_no == args["offerId"]:
@@ -291,13 +291,13 @@ class Purchases:
         return ev.Judged(ok=sample.ok, reasons=sample.reasons)
 
     async def _do_read_offer(self, state: BuyerState, action: ev.ReadOffer) -> ev.OfferRead:
-        terms = await self._chain.sale.offers(action.offer_no)
+        terms = await self._chain.sale.offer_terms(action.offer_no)
         active = await self._chain.registry.is_active(terms.dataset)
         same_seller = terms.seller == state.terms.seller
         return ev.OfferRead(
             root=terms.root,
             cells=terms.cells,
-            price_wei=str(terms.price),
+            price_wei=str(terms.price_wei),
             live=terms.is_open and active and same_seller,
             covered=terms.open < terms.max_open,
         )

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import structlog
 import trio
 
+from contracts.bindings.sale import SaleState
 from contracts.chain import Chain
 from contracts.errors import ChainError
 from contracts.logs import Change
@@ -44,7 +45,6 @@ from protocols.sealed import cell_key
 
 log = structlog.get_logger(__name__)
 
-PAID = 3  # KeySale.State
 CONCURRENT = 8
 
 
@@ -114,8 +114,9 @@ class Sales:
         found = await self._chain.block_hash(block)
         if found is None:
             return Refusal(kind="too_early", message=f"block {block} chooses the cells and is not mined yet")
-        root, cells = await self._chain.registry.commitment(row.dataset)
-        chosen = sample_indices(bytes.fromhex(found[2:]), root, cells, sample_count(cells, self._sample_cap))
+        dataset = await self._chain.registry.dataset(row.dataset)
+        count = sample_count(dataset.cells, self._sample_cap)
+        chosen = sample_indices(bytes.fromhex(found[2:]), dataset.root, dataset.cells, count)
         return Openings(block=block, openings=[Opening(cell=i, key=cell_key(content_key, i)) for i in chosen])
 
     async def _hand_over(self, request: KeyRequest) -> Any:
@@ -199,7 +200,7 @@ class Sales:
             if name == "Delivered":
                 await runner.feed(ev.Delivered(dispute_by=args["disputeBy"]))
             else:
-                await runner.feed(ev.Finished("paid" if args["state"] == PAID else "refunded"))
+                await runner.feed(ev.Finished("paid" if args["state"] == SaleState.PAID else "refunded"))
 
     async def _on_lock(self, change: Change) -> None:
         args = change.log.args

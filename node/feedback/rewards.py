@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from contracts.chain import Chain, Receipt
+from node.journal.publications import Publications
 from node.wallet.transact import Transactor
 from protocols.ids import Address
 
@@ -44,15 +45,19 @@ class Claimed(msgspec.Struct, frozen=True):
 class Rewards:
     """Lists and claims."""
 
-    def __init__(self, *, wallet: Wallet, chain: Chain, transactor: Transactor, models: Claims) -> None:
+    def __init__(
+        self, *, wallet: Wallet, chain: Chain, transactor: Transactor, publications: Publications, models: Claims
+    ) -> None:
         self._wallet = wallet
         self._chain = chain
         self._transactor = transactor
+        self._publications = publications
         self._models = models
 
     async def list(self) -> list[Owed]:
         """What could be claimed now; sources that owe nothing are left out."""
-        sales = await self._chain.sale.credit(self._wallet.address)
+        earned = [await self._chain.sale.earned(number) for number in await self._numbers()]
+        sales = await self._chain.sale.credit(self._wallet.address) + sum(earned)
         feedback = await self._chain.rewards.credit(self._wallet.address)
         direct = [Owed("sales", str(sales)), Owed("feedback", str(feedback))]
         return [owed for owed in (*direct, *await self._models.claimable()) if owed.amount_wei != "0"]
@@ -62,11 +67,15 @@ class Rewards:
         self._transactor.require_unlocked()
         return [await self._claim(owed) for owed in await self.list()]
 
+    async def _numbers(self) -> list[int]:
+        return [row.offer_no for row in await self._publications.all() if row.offer_no]
+
     async def _claim(self, owed: Owed) -> Claimed:
         # Claiming twice pays nothing twice (the contracts keep the books), so the outbox key may be fresh each time.
         key = f"claim:{owed.source}:{os.urandom(8).hex()}"
         if owed.source == "sales":
-            receipt = await self._transactor.once(key, self._chain.sale.withdraw())
+            numbers = await self._numbers()
+            receipt = await self._transactor.once(key, self._chain.sale.collect_and_withdraw(numbers))
         elif owed.source == "feedback":
             receipt = await self._transactor.once(key, self._chain.rewards.withdraw())
         else:
