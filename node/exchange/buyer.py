@@ -37,7 +37,7 @@ from protocols.exchange import machine
 from protocols.exchange.buying import Buyer, BuyerState, Terms
 from protocols.exchange.events import Call
 from protocols.exchange.handover import CellEvidence, MaskedKey, one_time_key, public_point
-from protocols.exchange.sampling import Measured, Verdict, sample_block, sample_count, sample_indices
+from protocols.exchange.sampling import DEFAULT_CAP, Measured, Verdict, sample_block, sample_count, sample_indices
 from protocols.ids import PeerId
 from protocols.offers.offer import Offer
 from protocols.sealed import Payload, Record, parse, root_of, salvage
@@ -83,7 +83,6 @@ class Purchases:
         scorer: Scorer,
         events: Any,
         clock: Callable[[], int],
-        sample_cap: int,
     ) -> None:
         self._chain = chain
         self._transactor = transactor
@@ -96,7 +95,6 @@ class Purchases:
         self._scorer = scorer
         self._events = events
         self._clock = clock
-        self._sample_cap = sample_cap
         self._runners: dict[str, Runner[BuyerState]] = {}
         self._envelopes: dict[str, bytes] = {}
         self._nursery: trio.Nursery | None = None
@@ -133,7 +131,7 @@ class Purchases:
             offer_block=listed.body.block,
             price_wei=listed.body.price_wei,
             max_price_wei=str(max_price_wei),
-            sample_cap=self._sample_cap,
+            sample_cap=DEFAULT_CAP,
         )
         state = machine.begin(terms, one_time_key(secrets.token_bytes))
         runner = self._run(deal, state, listed.item.raw, self._clock())
@@ -152,7 +150,7 @@ class Purchases:
             return Sample(
                 0, ok=False, reasons=("the payload does not have the root that the offer names",), measured=None
             )
-        count = sample_count(listed.body.cells, self._sample_cap)
+        count = sample_count(listed.body.cells)
         return await self._sample(listed, payload, sample_block(listed.body.block), count, cells)
 
     async def dispute(self, deal: str) -> None:

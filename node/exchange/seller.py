@@ -38,7 +38,7 @@ from protocols.exchange.messages import (
     Refusal,
     Request,
 )
-from protocols.exchange.sampling import DEFAULT_CAP, sample_block, sample_count, sample_indices
+from protocols.exchange.sampling import sample_block, sample_count, sample_indices
 from protocols.exchange.selling import Caution, SellerState
 from protocols.ids import PeerId
 from protocols.sealed import cell_key
@@ -70,7 +70,6 @@ class Sales:
         caution: Caution,
         events: Any,
         clock: Callable[[], int],
-        sample_cap: int = DEFAULT_CAP,
     ) -> None:
         self._chain = chain
         self._transactor = transactor
@@ -82,7 +81,6 @@ class Sales:
         self._caution = caution
         self._events = events
         self._clock = clock
-        self._sample_cap = sample_cap
         self._runners: dict[str, Runner[SellerState]] = {}
         self._nursery: trio.Nursery | None = None
         watch.listen(self._on_change, self._on_block)
@@ -115,7 +113,7 @@ class Sales:
         if found is None:
             return Refusal(kind="too_early", message=f"block {block} chooses the cells and is not mined yet")
         dataset = await self._chain.registry.dataset(row.dataset)
-        count = sample_count(dataset.cells, self._sample_cap)
+        count = sample_count(dataset.cells)
         chosen = sample_indices(bytes.fromhex(found[2:]), dataset.root, dataset.cells, count)
         return Openings(block=block, openings=[Opening(cell=i, key=cell_key(content_key, i)) for i in chosen])
 
