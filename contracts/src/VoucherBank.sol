@@ -19,12 +19,14 @@ contract VoucherBank is EIP712, EntryPause {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
 
+    /// One slot, `free` in the low bits: `settle` relies on the order.
     struct Account {
         uint96 free;
         uint96 exiting;
         uint64 exitAt;
     }
 
+    /// One slot, `paid` in the low bits, then `reserved`: `settle` relies on the order.
     struct Lane {
         uint96 paid;
         uint96 reserved;
@@ -52,6 +54,7 @@ contract VoucherBank is EIP712, EntryPause {
     /// What a contract wallet may use to check a signature; a payee chooses whose vouchers he brings.
     uint256 private constant ERC1271_GAS = 100_000;
     uint256 private constant UNLIMITED = type(uint256).max;
+    uint256 private constant MAX = type(uint96).max;
     uint256 public constant MAX_RESERVE = 365 days;
 
     IERC20 public immutable token;
@@ -162,8 +165,12 @@ contract VoucherBank is EIP712, EntryPause {
     function settle(address payee, Item[] calldata items, bool intoBank) external returns (uint256 total) {
         if (msg.sender != payee && (intoBank || payee.code.length != 0)) revert NotPayee();
         bytes32 separator = _domainSeparatorV4();
-        for (uint256 i; i < items.length; ++i) {
-            total += _settleOne(separator, payee, items[i]);
+        for (uint256 i; i < items.length;) {
+            // At most what all accounts hold together: the token's supply.
+            unchecked {
+                total += _settleOne(separator, payee, items[i]);
+                ++i;
+            }
         }
         if (total == 0) return 0;
         if (intoBank) {
@@ -178,26 +185,62 @@ contract VoucherBank is EIP712, EntryPause {
         return _domainSeparatorV4();
     }
 
+    /// One slot for the account and one for the lane are read and written whole, as words: the settling of many vouchers is
+    /// what this suite does most.
     function _settleOne(bytes32 separator, address payee, Item calldata item) private returns (uint256 amount) {
         address payer = item.payer;
-        Lane storage slot = lanes[payer][payee][item.lane];
-        Lane memory l = slot;
-        if (item.cumulative <= l.paid) return 0;
+        uint256 laneSlot = _slotOf(lanes[payer][payee][item.lane]);
+        uint256 lane = _load(laneSlot);
+        uint256 paid = lane & MAX;
+        uint256 due = item.cumulative;
+        if (due <= paid) return 0;
+        unchecked {
+            due -= paid;
+        }
         (address signer, uint256 allowed) = _authority(_digest(separator, payee, item), item);
         if (allowed == 0) return 0;
-        uint256 due = item.cumulative - l.paid;
-        uint256 free = accounts[payer].free;
-        amount = due < allowed ? due : allowed;
-        if (amount > free + l.reserved) amount = free + l.reserved;
+        uint256 hard = lane >> 96 & MAX;
+        uint256 accountSlot = _slotOf(accounts[payer]);
+        uint256 account = _load(accountSlot);
+        unchecked {
+            amount = (account & MAX) + hard;
+        }
+        if (amount > due) amount = due;
+        if (amount > allowed) amount = allowed;
         if (amount < due) emit Bounced(payer, payee, item.lane, uint96(due - amount));
         if (amount == 0) return 0;
         if (allowed != UNLIMITED) delegates[payer][signer].spent += uint96(amount);
-        uint256 hard = amount < l.reserved ? amount : l.reserved;
-        if (amount != hard) accounts[payer].free = uint96(free - (amount - hard));
-        l.paid += uint96(amount);
-        l.reserved -= uint96(hard);
-        lanes[payer][payee][item.lane] = l;
-        emit Settled(payer, payee, item.lane, uint96(amount), l.paid);
+        if (hard > amount) hard = amount;
+        // None of these can run over its 96 bits: hard <= reserved, amount - hard <= free, paid + amount <= cumulative.
+        unchecked {
+            if (amount != hard) _store(accountSlot, account - (amount - hard));
+            _store(laneSlot, lane + amount - (hard << 96));
+            emit Settled(payer, payee, item.lane, uint96(amount), uint96(paid + amount));
+        }
+    }
+
+    function _slotOf(Lane storage lane) private pure returns (uint256 slot) {
+        assembly {
+            slot := lane.slot
+        }
+    }
+
+    function _slotOf(Account storage account) private pure returns (uint256 slot) {
+        assembly {
+            slot := account.slot
+        }
+    }
+
+    function _load(uint256 slot) private view returns (uint256 word) {
+        assembly {
+            word := sload(slot)
+        }
+    }
+
+    function _store(uint256 slot, uint256 word) private {
+        assembly {
+            sstore(slot, word)
+        }
     }
 
     /// Who signed, and how much his signature may still spend: nothing, a delegate's rest, or without limit.
