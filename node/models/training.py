@@ -9,6 +9,7 @@ seconds.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import msgspec
@@ -20,7 +21,7 @@ from node.models.errors import TooLittleData
 from node.models.evaluate import Evaluation, accuracy, judge_classes, judge_retrieval, ndcg, ranks
 from node.models.examples import Corpus, Example
 from node.models.export import adapter_bytes, head_bytes
-from node.models.split import Split, split
+from node.models.split import HELD_OUT_PPM, Split, split
 from protocols.ids import Address
 from protocols.inference.card import CLASSIFY, RETRIEVAL
 
@@ -46,11 +47,16 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     shares: tuple[Share, ...]
     datasets: tuple[int, ...]
 
+    @property
+    def artifact(self) -> bytes:
+        """The graph's SHA-256."""
+        return hashlib.sha256(self.graph).digest()
 
-def train_retrieval(corpus: Corpus, builder: Address) -> Trained:
+
+def train_retrieval(corpus: Corpus, builder: Address, held_out_ppm: int = HELD_OUT_PPM) -> Trained:
     """Raises TooLittleData. `corpus.queries` are the titles' embeddings."""
     assert corpus.queries is not None
-    parts = _split(corpus)
+    parts = _split(corpus, held_out_ppm)
     train, judged = corpus.take(parts.train), corpus.take(parts.held_out)
     adapter, scores = retrieval.train(train)
     adapted_train, adapted = _adapt(train, adapter), _adapt(judged, adapter)
@@ -72,10 +78,12 @@ def train_retrieval(corpus: Corpus, builder: Address) -> Trained:
     )
 
 
-def train_classifier(corpus: Corpus, name_vectors: dict[str, np.ndarray], builder: Address) -> Trained:
+def train_classifier(
+    corpus: Corpus, name_vectors: dict[str, np.ndarray], builder: Address, held_out_ppm: int = HELD_OUT_PPM
+) -> Trained:
     """Raises TooLittleData. `name_vectors` are embeddings of the labels' names: what the embedder knows untrained."""
     labelled = corpus.take([row for row, example in enumerate(corpus.examples) if example.label])
-    parts = _split(labelled)
+    parts = _split(labelled, held_out_ppm)
     judged = labelled.take(parts.held_out)
     head, scores = classify.train(labelled.take(parts.train))
     train = labelled.take([row for row in parts.train if labelled.examples[row].label in head.classes])
@@ -104,8 +112,8 @@ def datasets(examples: Sequence[Example]) -> tuple[int, ...]:
     return tuple(sorted({example.dataset for example in examples} - {0}))
 
 
-def _split(corpus: Corpus) -> Split:
-    parts = split(corpus.examples)
+def _split(corpus: Corpus, held_out_ppm: int) -> Split:
+    parts = split(corpus.examples, held_out_ppm=held_out_ppm)
     if len(parts.held_out) < MIN_HELD_OUT:
         raise TooLittleData(
             f"only {len(parts.held_out)} of {len(corpus.examples)} usable records are held out, "

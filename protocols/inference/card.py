@@ -26,7 +26,7 @@ CLASSIFY = "classify"
 TASKS = (RETRIEVAL, CLASSIFY)
 MAX_WEIGHTS = 512  # 53 bytes each: 27 KiB of the 48 KiB a body may have
 MAX_CLASSES = 64
-MAX_DATASETS = 128  # what one transaction can check and store
+MAX_DATASETS = 256  # what `ModelRegistry` takes
 WHOLE_PPM = 1_000_000
 MAX_PUBLISHER_BPS = 9_000  # the contributors' part may be small, never nothing
 
@@ -65,7 +65,7 @@ class ModelCard(Message, frozen=True, kw_only=True):
     task: Annotated[str, Meta(max_length=16)]
     base: Annotated[str, Meta(min_length=1, max_length=96)]
     dim: Annotated[int, Meta(ge=1, le=4_096)]
-    classes: Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=MAX_CLASSES)] = []
+    classes: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=MAX_CLASSES)] = []
     artifact: Hash
     claim: Claim
     price_wei: Wei

@@ -1,0 +1,123 @@
+"""What models need of the services below, as small as they need it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Protocol
+
+from contracts.bindings.bank import Item as BankItem
+from contracts.bindings.models import Model, Share
+from contracts.values import Call, Receipt
+from node.shard.filter import Filter
+from node.shard.record import ShardRecord
+from protocols.envelope import Item
+from protocols.ids import Address, Cid, PeerId
+from protocols.voucher import Voucher
+
+Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
+
+
+class Wire(Protocol):
+    """The network."""
+
+    @property
+    def peer_id(self) -> PeerId: ...
+    async def request(
+        self, peer: PeerId, protocol: str, body: bytes, *, timeout_s: float, max_reply_bytes: int
+    ) -> bytes: ...
+    def serve(self, protocol: str, handler: Handler, *, max_request_bytes: int, concurrency: int) -> None: ...
+
+
+class Records(Protocol):
+    """The shard."""
+
+    def walk(self, where: Filter) -> AsyncIterator[list[ShardRecord]]: ...
+
+
+class Wallet(Protocol):
+    """The wallet's key; `sign` raises WalletLocked."""
+
+    @property
+    def address(self) -> Address: ...
+    @property
+    def locked(self) -> bool: ...
+    def sign(self, digest: bytes) -> bytes: ...
+
+
+class Transactor(Protocol):
+    """Money steps that happen once."""
+
+    def require_unlocked(self) -> None: ...
+    async def once(self, key: str, call: Call) -> Receipt: ...
+
+
+class Registry(Protocol):
+    """`ModelRegistry`."""
+
+    @property
+    def address(self) -> str: ...
+    def publish(
+        self,
+        *,
+        model_id: bytes,
+        weights_root: bytes,
+        total_weight: int,
+        publisher_bps: int,
+        price_per_unit_wei: int,
+        datasets: Sequence[int],
+        cid: bytes,
+    ) -> Call: ...
+    def settle(self, model_id: bytes, items: Sequence[BankItem]) -> Call: ...
+    def claim(self, share: Share) -> Call: ...
+    def claim_publisher(self, model_id: bytes) -> Call: ...
+    def claimed_amount(self, receipt: Receipt) -> int: ...
+    async def model(self, model_id: bytes) -> Model: ...
+    async def contributor_due(self, model_id: bytes, index: int, weight: int) -> int: ...
+    async def publisher_due(self, model_id: bytes) -> int: ...
+    async def claimed(self, model_id: bytes, index: int) -> int: ...
+
+
+class Blocks(Protocol):
+    """Where the card's bytes are pinned."""
+
+    async def add(self, data: bytes) -> Cid: ...
+
+
+class Announcer(Protocol):
+    """Who signs an item, keeps it and tells it."""
+
+    async def announce(self, kind: str, body: bytes, domain: str) -> Item: ...
+
+
+class Till(Protocol):
+    """The payee's side of vouchers: checked, covered and journalled when `accept` returns."""
+
+    async def accept(self, voucher: Voucher, *, payee: Address, lane: int) -> int:
+        """The sum the lane now stands at, in base units. Raises a VoucherError, ProtocolError."""
+        ...
+
+
+class Purse(Protocol):
+    """The payer's side of vouchers."""
+
+    async def promised(self, payee: Address, lane: int) -> int:
+        """The sum of the newest voucher we signed on a lane."""
+        ...
+
+    async def promise(self, payee: Address, lane: int, cumulative_wei: int) -> Voucher:
+        """A voucher up to this sum, journalled; the newest one when the sum is not above it."""
+        ...
+
+
+class Events(Protocol):
+    """Where state changes are told."""
+
+    def publish(self, topic: str, data: dict[str, object]) -> object: ...
+
+
+class Progress(Protocol):
+    """What a long operation says about itself."""
+
+    def __call__(
+        self, done: int | None = None, total: int | None = None, unit: str | None = None, note: str | None = None
+    ) -> None: ...

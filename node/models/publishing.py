@@ -1,0 +1,182 @@
+"""From a trained model to one that earns: on chain with its weights, its card signed and told.
+
+    held-out gate ─ card fixed in the journal ─┐   state `publishing`
+      card's bytes pinned ─────────────────────┤
+      ModelRegistry.publish ───────────────────┤
+      card signed and announced ───────────────┘   state `published`
+
+Every step may be repeated: the card is fixed first, the chain step goes through the wallet's outbox under the model's
+id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from node.journal.models import ModelRow
+from node.journal.models import Models as ModelStore
+from node.models.errors import BadCall, NotBetter
+from node.models.ports import Announcer, Blocks, Events, Registry, Transactor
+from node.models.workshop import TrainedModel, Workshop
+from protocols.codec import decode, encode
+from protocols.envelope import MAX_BODY_BYTES
+from protocols.ids import Address
+from protocols.inference.card import (
+    KIND,
+    MAX_DATASETS,
+    MAX_PUBLISHER_BPS,
+    MAX_WEIGHTS,
+    WHOLE_PPM,
+    Claim,
+    ModelCard,
+    Weight,
+)
+from protocols.inference.weights import WeightsTree
+from protocols.offers.offer import MAX_LIFETIME_S
+from protocols.wei import MAX_WEI
+
+log = structlog.get_logger(__name__)
+
+
+class PublishPolicy(msgspec.Struct, frozen=True):
+    """`publisher_bps` is the builder's part of the revenue; the rest goes by the weights. `network` and `chain_id`
+    bind the card.
+    """
+
+    network: str
+    chain_id: int
+    publisher_bps: int
+    default_price_wei: int
+
+
+class Publishing:
+    """Publishes own models."""
+
+    def __init__(
+        self,
+        *,
+        workshop: Workshop,
+        store: ModelStore,
+        registry: Registry,
+        transactor: Transactor,
+        blocks: Blocks,
+        announcer: Announcer,
+        events: Events,
+        policy: PublishPolicy,
+        clock: Callable[[], int],
+    ) -> None:
+        self._workshop = workshop
+        self._store = store
+        self._registry = registry
+        self._transactor = transactor
+        self._blocks = blocks
+        self._announcer = announcer
+        self._events = events
+        self._policy = policy
+        self._clock = clock
+
+    async def publish(self, model: str, price_wei: int | None = None, *, force: bool = False) -> ModelRow:
+        """Publish a trained model at a price for one input. Safe to repeat; the first card counts.
+
+        Raises UnknownModel, NotBetter (unless `force`), WalletLocked, InsufficientFunds, Reverted.
+        """
+        found = await self._workshop.get(model)
+        if found.row.state == "published":
+            return found.row
+        self._transactor.require_unlocked()
+        row = found.row
+        if row.state == "trained":
+            check_gate(found, force=force)
+            price = self._policy.default_price_wei if price_wei is None else price_wei
+            row = await self._store.publishing(model, encode(self._card(found, price)), price)
+        return await self._advance(row)
+
+    async def resume(self) -> None:
+        """Finish publications that a crash cut off; call it when the wallet is unlocked."""
+        for row in await self._store.all():
+            if row.state == "publishing":
+                log.info("publication resumes", model=row.model)
+                await self._advance(row)
+
+    async def _advance(self, row: ModelRow) -> ModelRow:
+        assert row.card is not None
+        card = decode(row.card, ModelCard, max_bytes=MAX_BODY_BYTES)
+        cid = await self._blocks.add(row.card)
+        await self._transactor.once(
+            f"model:{row.model}:publish",
+            self._registry.publish(
+                model_id=bytes.fromhex(row.model),
+                weights_root=card.weights_root,
+                total_weight=WHOLE_PPM,
+                publisher_bps=card.publisher_bps,
+                price_per_unit_wei=int(card.price_wei),
+                datasets=card.datasets,
+                cid=cid.encode(),
+            ),
+        )
+        item = await self._announcer.announce(KIND, row.card, card.domain)
+        done = await self._store.published(row.model, cid, item.id, self._clock())
+        log.info("model published", model=row.model, domain=card.domain, price_wei=card.price_wei, cid=cid)
+        self._events.publish("models", {"model": row.model, "state": "published", "domain": card.domain})
+        return done
+
+    def _card(self, found: TrainedModel, price_wei: int) -> ModelCard:
+        if not 0 < price_wei <= MAX_WEI:
+            raise BadCall(f"a price of {price_wei} wei: it must be above 0 and at most 2^96 - 1")
+        manifest, now = found.manifest, self._clock()
+        if len(manifest.shares) > MAX_WEIGHTS or len(manifest.datasets) > MAX_DATASETS:
+            raise BadCall(
+                f"{len(manifest.shares)} contributors and {len(manifest.datasets)} datasets: a card holds "
+                f"{MAX_WEIGHTS} and {MAX_DATASETS}",
+                hint="train with a filter, so that fewer datasets take part",
+            )
+        weights = [(share.address, share.weight_ppm) for share in manifest.shares]
+        return ModelCard(
+            network=self._policy.network,
+            chain_id=self._policy.chain_id,
+            model=manifest.model,
+            title=manifest.title,
+            domain=manifest.domain,
+            task=manifest.task,
+            base=manifest.base,
+            dim=manifest.dim,
+            classes=list(manifest.classes),
+            artifact=manifest.artifact,
+            claim=_claim(found),
+            price_wei=str(price_wei),
+            payee=Address(self._registry.address),
+            publisher_bps=min(self._policy.publisher_bps, MAX_PUBLISHER_BPS),
+            weights=[Weight(address=address, weight_ppm=weight) for address, weight in weights],
+            weights_root=WeightsTree(weights).root,
+            datasets=list(manifest.datasets),
+            created_at=now,
+            expires_at=now + MAX_LIFETIME_S,
+        )
+
+
+def check_gate(found: TrainedModel, *, force: bool) -> None:
+    """A model that is not surely better than what it stands on is not sold as one. Raises NotBetter."""
+    evaluation = found.report.evaluation
+    if evaluation.better or force:
+        return
+    gain = evaluation.gain
+    raise NotBetter(
+        f"{evaluation.metric} went from {evaluation.before.mean:.3f} to {evaluation.after.mean:.3f} on "
+        f"{evaluation.held_out} held-out records; the 95 % interval of the gain, {gain.low:+.3f} to {gain.high:+.3f}, "
+        "is not above zero"
+    )
+
+
+def _claim(found: TrainedModel) -> Claim:
+    evaluation = found.report.evaluation
+    return Claim(
+        metric=evaluation.metric,
+        held_out=evaluation.held_out,
+        trained_on=found.manifest.trained_on,
+        before=round(evaluation.before.mean * WHOLE_PPM),
+        after=round(evaluation.after.mean * WHOLE_PPM),
+        gain_low=round(evaluation.gain.low * WHOLE_PPM),
+    )
