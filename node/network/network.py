@@ -51,6 +51,7 @@ from protocols.ids import PeerId
 log = structlog.get_logger(__name__)
 
 HELLO_S = 5.0
+REACH_S = 20.0
 ASK_S = 3.0
 ASKED = 4  # peers that are asked for an address at the same time
 CLOSE_S = 5.0
@@ -101,6 +102,15 @@ class Network:
         """Close the connections to a peer and do not redial it."""
         self._keeper.drop(peer)
         await self._links.hang_up(peer)
+
+    async def reach(self, peer: PeerId) -> None:
+        """Be connected to a peer, one of ours or not; its address is looked up when we know only its name.
+
+        Raises PeerUnreachable, DeadlineExceeded, Foreigner.
+        """
+        if not self._links.connected(peer):
+            with deadline(REACH_S, f"{peer} was not reached"):
+                await self._ensure(peer)
 
     async def ping(self, peer: PeerId, *, timeout_s: float = 5.0) -> float:
         """Round trip in seconds. Raises DeadlineExceeded, PeerUnreachable."""

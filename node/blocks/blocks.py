@@ -1,0 +1,30 @@
+"""What the node needs of a block store, embedded or external."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from protocols.ids import Cid, PeerId
+
+
+class Blocks(Protocol):
+    """Content in, CID out, and back."""
+
+    async def add(self, data: bytes) -> Cid:
+        """Chunk, store and pin. Raises StoreFull, DaemonUnreachable."""
+
+    async def fetch(self, cid: Cid, *, providers: Sequence[PeerId], max_bytes: int, timeout_s: float) -> bytes:
+        """The content, verified against its CID. Raises NotFound, TooLarge, BadBlock, DaemonUnreachable."""
+
+    async def has(self, cid: Cid) -> bool:
+        """Whether all of the content is here."""
+
+    async def pin(self, cid: Cid) -> None:
+        """Keep content that is here, whatever the quota says. Raises NotFound when it is not here."""
+
+    async def unpin(self, cid: Cid) -> None:
+        """Let a later collection remove it; no error when it was not pinned."""
+
+    async def pins(self) -> list[Cid]:
+        """The pinned roots."""

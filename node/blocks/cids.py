@@ -1,0 +1,75 @@
+"""CIDs: version 1, SHA-256, of raw blocks and dag-pb nodes (https://github.com/multiformats/cid).
+
+We write base32 version 1; version 0 (`Qm…`, dag-pb) is read, and turned into its version 1.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from protocols.errors import BadIdentifier
+from protocols.ids import Cid
+
+RAW = 0x55
+DAG_PB = 0x70
+_SHA256 = b"\x12\x20"  # multihash: function 0x12, 32 bytes
+_BYTES = 36
+_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+
+def cid_of(block: bytes, codec: int) -> Cid:
+    """The CID of a block's bytes."""
+    return cid_text(bytes((1, codec)) + _SHA256 + hashlib.sha256(block).digest())
+
+
+def cid_text(raw: bytes) -> Cid:
+    """36 bytes (version, codec, multihash) to their base32. A bare multihash is version 0 and means dag-pb."""
+    if len(raw) == 34 and raw.startswith(_SHA256):
+        raw = bytes((1, DAG_PB)) + raw
+    if len(raw) != _BYTES or raw[0] != 1 or raw[1] not in (RAW, DAG_PB) or raw[2:4] != _SHA256:
+        raise BadIdentifier("only CIDs of raw or dag-pb blocks with SHA-256 are supported")
+    return Cid("b" + base64.b32encode(raw).decode().rstrip("=").lower())
+
+
+def cid_bytes(cid: Cid) -> bytes:
+    """The 36 bytes of a CID. Raises BadIdentifier for other hashes and codecs."""
+    if cid.startswith("Qm") and len(cid) == 46:
+        return bytes((1, DAG_PB)) + _base58(cid)
+    if len(cid) != 59 or not cid.startswith("b"):
+        raise BadIdentifier(f"{cid[:80]!r} is not a CID that is supported here")
+    try:
+        raw = base64.b32decode(cid[1:].upper() + "=" * 6)
+    except ValueError as err:
+        raise BadIdentifier(f"{cid[:80]!r} is not a CID") from err
+    if cid_text(raw) != cid:  # also refuses spellings with stray bits at the end
+        raise BadIdentifier(f"{cid[:80]!r} is not the canonical spelling of a CID")
+    return raw
+
+
+def canonical(cid: Cid) -> Cid:
+    """The version 1 spelling of any supported CID."""
+    return cid_text(cid_bytes(cid))
+
+
+def codec_of(cid: Cid) -> int:
+    """`RAW` or `DAG_PB`."""
+    return cid_bytes(cid)[1]
+
+
+def matches(cid: Cid, block: bytes) -> bool:
+    """Whether these are the bytes the CID names."""
+    return hashlib.sha256(block).digest() == cid_bytes(cid)[4:]
+
+
+def _base58(text: str) -> bytes:
+    number = 0
+    for char in text:
+        digit = _ALPHABET.find(char)
+        if digit < 0:
+            raise BadIdentifier(f"{text[:80]!r} is not a CID")
+        number = number * 58 + digit
+    raw = number.to_bytes(max(34, (number.bit_length() + 7) // 8), "big")
+    if len(raw) != 34 or not raw.startswith(_SHA256):
+        raise BadIdentifier(f"{text[:80]!r} is not a CID version 0")
+    return raw

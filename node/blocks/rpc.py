@@ -1,0 +1,135 @@
+"""Blocks kept by an external IPFS daemon, through its RPC API (`/api/v0`) and ipfshttpclient.
+
+`Client(address)` is used, never `connect()`: that one refuses every daemon newer than the client. The client blocks,
+so its calls run in a few threads of their own.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import ipfshttpclient
+import trio
+from ipfshttpclient import exceptions
+
+from node.blocks.cids import DAG_PB, canonical, codec_of
+from node.blocks.dag import decode_block, root_of
+from node.blocks.errors import BadBlock, BlocksError, DaemonUnreachable, NotFound, TooLarge
+from protocols.errors import BadIdentifier
+from protocols.ids import Cid, PeerId
+
+T = TypeVar("T")
+THREADS = 4
+CONTROL_S = 20.0  # pin and stat of content that is there
+ADD_S = 300.0
+
+
+class IpfsRpcBlocks:
+    """`Blocks` at a daemon. Made by `open_rpc`."""
+
+    def __init__(self, address: str, client: Any) -> None:
+        self._address = address
+        self._client = client
+        self._limiter = trio.CapacityLimiter(THREADS)
+
+    async def add(self, data: bytes) -> Cid:
+        """Add and pin; the daemon's CID must be the one we computed."""
+        mine = await trio.to_thread.run_sync(root_of, data, limiter=self._limiter)
+        said = await self._call(lambda: self._add(data))
+        if said != mine:
+            raise BadBlock(f"the daemon at {self._address} named the content {said}, it is {mine}")
+        return mine
+
+    async def fetch(self, cid: Cid, *, providers: Sequence[PeerId], max_bytes: int, timeout_s: float) -> bytes:
+        """The content as the daemon finds it by its own routing; `providers` are of no use to it."""
+        data = await self._call(lambda: self._cat(cid, max_bytes, timeout_s))
+        if canonical(cid) != await trio.to_thread.run_sync(root_of, data, limiter=self._limiter):
+            raise BadBlock(f"what the daemon at {self._address} gave is not {cid} in canonical chunks")
+        return data
+
+    async def has(self, cid: Cid) -> bool:
+        """Whether the daemon has all of it without asking its peers."""
+        try:
+            await self._call(lambda: self._walk(cid))
+        except NotFound:
+            return False
+        return True
+
+    async def pin(self, cid: Cid) -> None:
+        if not await self.has(cid):
+            raise NotFound(f"{cid} is not at the daemon: fetch it before pinning it")
+        await self._call(lambda: self._client.pin.add(cid, timeout=CONTROL_S))
+
+    async def unpin(self, cid: Cid) -> None:
+        try:
+            await self._call(lambda: self._client.pin.rm(cid, timeout=CONTROL_S))
+        except NotFound:
+            return
+
+    async def pins(self) -> list[Cid]:
+        listed = await self._call(lambda: self._client.pin.ls(type="recursive", timeout=CONTROL_S))
+        return sorted(_supported(listed["Keys"]))
+
+    def _add(self, data: bytes) -> str:
+        result = self._client.add(io.BytesIO(data), cid_version=1, raw_leaves=True, pin=True, timeout=ADD_S)
+        return str(result["Hash"])
+
+    def _cat(self, cid: Cid, max_bytes: int, timeout_s: float) -> bytes:
+        out = bytearray()
+        with self._client.cat(cid, length=max_bytes + 1, stream=True, timeout=timeout_s) as stream:
+            for piece in stream:
+                out += piece
+                if len(out) > max_bytes:
+                    raise TooLarge(f"{cid} has more than the {max_bytes} bytes that were expected")
+        return bytes(out)
+
+    def _walk(self, cid: Cid) -> None:
+        """Touch every block; the daemon answers with an error for one that is not there."""
+        stack = [canonical(cid)]
+        while stack:
+            name = stack.pop()
+            if codec_of(name) == DAG_PB:
+                block = self._client.block.get(name, timeout=CONTROL_S, opts={"offline": True})
+                stack.extend(decode_block(name, block).children)
+            else:
+                self._client.block.stat(name, timeout=CONTROL_S, opts={"offline": True})
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        try:
+            return await trio.to_thread.run_sync(work, limiter=self._limiter)
+        except exceptions.ErrorResponse as err:
+            raise NotFound(f"the daemon at {self._address} says: {err}") from err
+        except exceptions.TimeoutError as err:
+            raise NotFound(f"the daemon at {self._address} did not find it in time") from err
+        except exceptions.CommunicationError as err:
+            raise DaemonUnreachable(f"no IPFS daemon answers at {self._address}") from err
+        except exceptions.Error as err:
+            raise BlocksError(f"the daemon at {self._address} answered nonsense: {err}") from err
+
+
+def _supported(keys: Sequence[str]) -> list[Cid]:
+    found = []
+    for key in keys:
+        try:
+            found.append(canonical(Cid(key)))
+        except BadIdentifier:
+            continue  # other people's pins at a shared daemon may have hashes that we never use
+    return found
+
+
+@asynccontextmanager
+async def open_rpc(address: str) -> AsyncIterator[IpfsRpcBlocks]:
+    """Reach the daemon at a multiaddress such as /ip4/127.0.0.1/tcp/5001. Raises DaemonUnreachable."""
+    try:
+        client = await trio.to_thread.run_sync(lambda: ipfshttpclient.Client(address, session=True))
+    except exceptions.AddressError as err:
+        raise BlocksError(f"{address!r} is no address of an IPFS daemon: write /ip4/127.0.0.1/tcp/5001") from err
+    blocks = IpfsRpcBlocks(address, client)
+    try:
+        await blocks._call(lambda: client.id(timeout=CONTROL_S))
+        yield blocks
+    finally:
+        client.close()
