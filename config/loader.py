@@ -147,6 +147,19 @@ def _decode(kind: type, value: object) -> object:
     raise ValueError(f"cannot read a {kind.__name__} from {value!r}")
 
 
+def check_value(section: str, key: str, value: object) -> None:
+    """Whether a value could stand in the config file. Raises ConfigError."""
+    wrong: list[str] = []
+    entries = _entries(Layer("config", {section: {key: value}}), wrong)
+    try:
+        for _ in entries:
+            _convert(value, section, key, lax=False)
+    except msgspec.ValidationError as err:
+        wrong.append(f"{section}.{key}: {err}")
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+
+
 def plain(settings: Settings) -> dict[str, dict[str, object]]:
     """Settings as JSON values, amounts as decimal strings; for `config.get` and `config show`."""
     return {section: msgspec.to_builtins(getattr(settings, section), enc_hook=str) for section in SECTIONS}

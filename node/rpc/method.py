@@ -17,7 +17,10 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 class Method:
-    """One entry of the registry. A parameter of type `Caller` is filled with the connection, not by the client."""
+    """One entry of the registry.
+
+    A parameter of type `Caller` is filled with the connection, not by the client; `for_` is `for` outside.
+    """
 
     def __init__(self, name: str, handler: Handler, *, deadline_s: float = DEADLINE_S) -> None:
         hints = get_type_hints(handler, include_extras=True)
@@ -29,11 +32,11 @@ class Method:
         self.params = _params(name, [a for a in arguments if hints[a.name] is not Caller], hints)
         self._handler = handler
         self._caller = next((a.name for a in arguments if hints[a.name] is Caller), None)
-        self._optional = {a.name for a in arguments if a.default is not inspect.Parameter.empty}
+        self._optional = {_outside(a.name) for a in arguments if a.default is not inspect.Parameter.empty}
 
     def bind(self, params: object) -> dict[str, Any]:
         """Check named or positional params. Raises InvalidParams that names what is wrong."""
-        names = self.params.__struct_fields__
+        names = self.params.__struct_encode_fields__
         if isinstance(params, list):
             if len(params) > len(names):
                 raise InvalidParams(f"{self.name} takes {len(names)} parameters, {len(params)} were given")
@@ -60,4 +63,8 @@ def _params(name: str, arguments: list[inspect.Parameter], hints: dict[str, Any]
         required = argument.default is inspect.Parameter.empty
         kind = hints[argument.name]
         fields.append((argument.name, kind) if required else (argument.name, kind, argument.default))
-    return msgspec.defstruct(name.replace(".", "_"), fields, forbid_unknown_fields=True, frozen=True)
+    return msgspec.defstruct(name.replace(".", "_"), fields, rename=_outside, forbid_unknown_fields=True, frozen=True)
+
+
+def _outside(name: str) -> str:
+    return name.rstrip("_")  # a parameter may be called as a Python keyword is

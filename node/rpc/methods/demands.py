@@ -1,0 +1,62 @@
+"""demands: what is wanted, as vectors; matched against offers all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from node.market.catalog import Catalog, Listed
+from node.market.demands import DemandDesk
+from node.rpc.errors import InvalidParams
+from node.rpc.method import Method
+from node.rpc.methods import offers
+from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, items, shown
+from protocols.demand.demand import Demand
+
+
+def methods(desk: DemandDesk, catalog: Catalog, whose: Callable[[], str]) -> list[Method]:
+    """Post, list, matches, withdraw."""
+
+    def view(listed: Listed[Demand]) -> Result:
+        body = shown({k: v for k, v in msgspec.structs.asdict(listed.body).items() if k not in ("v", "vector")})
+        mine = listed.item.signer == whose()
+        text = {"text": desk.text_of(listed.item.id)} if mine else {}
+        return {"demand": listed.item.id, **body, "peer": listed.item.peer, "mine": mine, **text}
+
+    async def post(text: Text, domain: Domain, max_price: Amount, until: Name | None = None) -> Result:
+        """Say what you want; only the vector of the text leaves this node. `until` is a time, RFC 3339."""
+        return view(await desk.post(text, domain, int(max_price), None if until is None else _seconds(until)))
+
+    async def listed(domain: Domain | None = None, mine: bool | None = None, limit: Limit = 100) -> Result:
+        """Open demands, newest first."""
+        found = [view(one) for one in catalog.every(Demand) if domain in (None, one.body.domain)]
+        chosen = [one for one in found if mine in (None, one["mine"])]
+        return items(sorted(chosen, key=lambda one: str(one["created_at"]), reverse=True)[:limit])
+
+    async def matches(demand: Name, limit: Limit = 20) -> Result:
+        """The offers that meet a demand, best first."""
+        return items([offers.view(one.offer, whose(), one.score) for one in desk.matches(demand)[:limit]])
+
+    async def withdraw(demand: Name) -> Result:
+        """Take an own demand back."""
+        await desk.withdraw(demand)
+        return {"demand": demand, "withdrawn": True}
+
+    return [
+        Method("demands.post", post),
+        Method("demands.list", listed),
+        Method("demands.matches", matches),
+        Method("demands.withdraw", withdraw),
+    ]
+
+
+def _seconds(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as err:
+        raise InvalidParams(f"until: {err}") from err
+    if moment.tzinfo is None:
+        raise InvalidParams("until: add the time zone, such as 2030-01-01T00:00:00Z")
+    return int(moment.timestamp())

@@ -1,0 +1,47 @@
+"""insights: what is wanted, what the own data earns and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from node.rpc.method import Method
+from node.rpc.values import Domain, Result, shown
+
+View = Mapping[str, Any]
+
+
+class Insights(Protocol):
+    """What the business intelligence does for this noun."""
+
+    async def overview(self) -> View: ...
+    async def demand(self, domain: str | None) -> View: ...
+    async def earnings(self) -> View: ...
+    async def quality(self) -> View: ...
+
+
+def methods(insights: Insights) -> list[Method]:
+    """Overview, demand, earnings, quality."""
+
+    async def overview() -> Result:
+        """Records, offers, demands, deals and earnings in one view."""
+        return dict(shown(await insights.overview()))
+
+    async def demand(domain: Domain | None = None) -> Result:
+        """What is wanted, by domain: how many demands, at which prices, how many of them an own offer meets."""
+        return dict(shown(await insights.demand(domain)))
+
+    async def earnings() -> Result:
+        """What was earned by sales, by models, by feedback."""
+        return dict(shown(await insights.earnings()))
+
+    async def quality() -> Result:
+        """The quality of the own records by domain, and what weighs it down."""
+        return dict(shown(await insights.quality()))
+
+    return [
+        Method("insights.overview", overview),
+        Method("insights.demand", demand),
+        Method("insights.earnings", earnings),
+        Method("insights.quality", quality),
+    ]

@@ -1,0 +1,74 @@
+"""models: train on the shard, publish with attribution, call and pay per use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Protocol
+
+import msgspec
+from msgspec import Meta
+
+from node.rpc.jobs import JobRunner, Progress
+from node.rpc.method import Method
+from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, items, shown
+
+Task = Literal["retrieval", "classification"]
+Inputs = Text | Annotated[list[Text], Meta(min_length=1, max_length=64)]
+View = Mapping[str, Any] | msgspec.Struct
+
+
+class Models(Protocol):
+    """What the models' room does for this noun."""
+
+    async def train(
+        self, domain: str, task: str, *, base: str | None, filter: Mapping[str, Any], progress: Progress
+    ) -> View: ...
+    async def list(self, limit: int) -> Sequence[View]: ...
+    async def get(self, model: str) -> View: ...
+    async def evaluate(self, model: str) -> View: ...
+    async def publish(self, model: str, price_wei: int) -> View: ...
+    async def call(self, model: str, inputs: Sequence[str]) -> View: ...
+
+
+def methods(models: Models, jobs: JobRunner) -> list[Method]:
+    """Train, list, get, evaluate, publish, call."""
+
+    async def train(
+        domain: Domain, task: Task, base: Name | None = None, filter: dict[str, Any] | None = None
+    ) -> Result:
+        """Train a vertical model on this node's records, own and bought. Answers with a job."""
+
+        async def work(progress: Progress) -> Mapping[str, Any]:
+            report = await models.train(domain, task, base=base, filter=filter or {}, progress=progress)
+            return dict(shown(report))
+
+        return await jobs.start("train", work)
+
+    async def listed(limit: Limit = 100) -> Result:
+        """Own models and those that others serve."""
+        return items(await models.list(limit))
+
+    async def get(model: Name) -> Result:
+        """One model with its evaluation, price and attribution."""
+        return dict(shown(await models.get(model)))
+
+    async def evaluate(model: Name) -> Result:
+        """Evaluate an own model again on its held-out part, before and after training."""
+        return dict(shown(await models.evaluate(model)))
+
+    async def publish(model: Name, price: Amount) -> Result:
+        """Register an own model with its contributors' shares, announce and serve it; `price` is for one unit."""
+        return dict(shown(await models.publish(model, int(price))))
+
+    async def call(model: Name, input: Inputs) -> Result:
+        """Call a model, here or at its provider, and pay by voucher."""
+        return dict(shown(await models.call(model, [input] if isinstance(input, str) else input)))
+
+    return [
+        Method("models.train", train),
+        Method("models.list", listed),
+        Method("models.get", get),
+        Method("models.evaluate", evaluate, deadline_s=600),
+        Method("models.publish", publish, deadline_s=300),
+        Method("models.call", call, deadline_s=120),
+    ]

@@ -1,0 +1,57 @@
+"""node: the home screen, health, and the way to end it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+import trio
+
+from node.observe.health import Health
+from node.rpc.method import Method
+from node.rpc.values import Result, items, shown
+
+ASK_S = 5.0  # the chain may be slow; the home screen is not
+
+
+class About(msgspec.Struct, frozen=True):
+    """What does not change while the node runs."""
+
+    version: str
+    network: str
+    chain_id: int
+    started_at: int
+    datadir: str
+
+
+class Facts(Protocol):
+    """Where the status comes from; `facts` gathers what the services know of themselves at once."""
+
+    async def facts(self) -> dict[str, Any]:
+        """peer_id, address, listen, peers, shard, wallet, block, market and warnings."""
+
+
+def methods(about: About, facts: Facts, health: Health, stop: Callable[[], None]) -> list[Method]:
+    """Status, health, stop."""
+
+    async def status() -> Result:
+        """What this node is and how it does, on one screen."""
+        known: dict[str, Any] = {}
+        with trio.move_on_after(ASK_S):
+            known = await facts.facts()
+        chain = {"id": about.chain_id, "block": known.pop("block", None)}
+        constant = {"version": about.version, "network": about.network, "datadir": about.datadir}
+        return {**constant, "started_at": shown(about.started_at, "started_at"), **shown(known), "chain": chain}
+
+    async def healthy() -> Result:
+        """Every check, whether it is met, and what to do if not."""
+        findings = await health.report()
+        return {"ok": all(finding.ok for finding in findings), **items(findings)}
+
+    async def end() -> Result:
+        """Stop this node in good order; the answer comes before the end."""
+        stop()
+        return {"stopping": True}
+
+    return [Method("node.status", status), Method("node.health", healthy), Method("node.stop", end)]

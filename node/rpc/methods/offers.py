@@ -1,0 +1,96 @@
+"""offers: datasets for sale, ours and everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from node.embed import Embedder
+from node.market.catalog import Catalog, Listed
+from node.market.draft import Filter
+from node.market.offers import Offers
+from node.market.sketch import closeness
+from node.rpc.errors import InvalidParams
+from node.rpc.method import Method
+from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, page, shown
+from protocols.offers.offer import Offer
+
+
+def methods(offers: Offers, catalog: Catalog, embedder: Embedder, whose: Callable[[], str]) -> list[Method]:
+    """Publish, list, get, withdraw. `whose` is the own address, '' without a wallet."""
+
+    async def publish(
+        domain: Domain,
+        title: Name,
+        kind: Name = "records",
+        filter: dict[str, Any] | None = None,
+        floor: Amount = "0",
+        licence: Name | None = None,
+    ) -> Result:
+        """Offer the own records of a domain for sale: seal, pin, register, quote, announce.
+
+        `filter` has language, labels {name: value}, min_quality (ppm); `floor` is the lowest price.
+        """
+        listed = await offers.publish(
+            domain, title, kind=kind, wanted=_filter(filter), floor_wei=int(floor), licence=licence
+        )
+        return view(listed, whose())
+
+    async def listed(
+        domain: Domain | None = None,
+        mine: bool | None = None,
+        query: Text | None = None,
+        limit: Limit = 100,
+        after: Name | None = None,
+    ) -> Result:
+        """Open offers, newest first; with `query` the nearest in meaning first."""
+        found = [one for one in catalog.every(Offer) if domain in (None, one.body.domain)]
+        if mine is not None:
+            found = [one for one in found if (one.item.signer == whose()) is mine]
+        scores: dict[str, float] = {}
+        if query is not None:
+            (vector,) = await embedder.embed([query], query=True)
+            scores = {one.item.id: closeness(vector, one.body.sketch) for one in found}
+        found.sort(key=lambda one: (-scores.get(one.item.id, 0.0), -one.body.created_at, one.item.id))
+        views = [view(one, whose(), scores.get(one.item.id)) for one in _behind(found, after)]
+        return page(views[: limit + 1], limit, "offer")
+
+    async def get(offer: Name) -> Result:
+        """One offer with the price that the chain quotes for its dataset now."""
+        found = offers.get(offer)
+        return {**view(found, whose()), "quote_wei": str(await offers.quote(offer))}
+
+    async def withdraw(offer: Name) -> Result:
+        """Take an own offer off the market; sales that are open go on."""
+        await offers.withdraw(offer)
+        return {"offer": offer, "withdrawn": True}
+
+    return [
+        Method("offers.publish", publish, deadline_s=600),
+        Method("offers.list", listed),
+        Method("offers.get", get),
+        Method("offers.withdraw", withdraw, deadline_s=300),
+    ]
+
+
+def view(listed: Listed[Offer], own: str, score: float | None = None) -> Result:
+    """An offer as it is shown: everything but the sketch, and who stands behind it."""
+    body = msgspec.structs.asdict(listed.body)
+    shown_body = shown({key: value for key, value in body.items() if key not in ("v", "sketch")})
+    who = {"peer": listed.item.peer, "seller": listed.item.signer, "mine": bool(own) and listed.item.signer == own}
+    near = {} if score is None else {"score": round(float(score), 6)}
+    return {"offer": listed.item.id, **shown_body, **who, **near}
+
+
+def _behind(found: list[Listed[Offer]], after: str | None) -> Iterable[Listed[Offer]]:
+    ids = [one.item.id for one in found]
+    return found[ids.index(after) + 1 :] if after in ids else found  # type: ignore[arg-type]
+
+
+def _filter(given: dict[str, Any] | None) -> Filter:
+    try:
+        return msgspec.convert(given or {}, Filter)
+    except msgspec.ValidationError as err:
+        raise InvalidParams(f"offers.publish: filter: {err}") from err

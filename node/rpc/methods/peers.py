@@ -1,0 +1,50 @@
+"""peers: with whom this node is connected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from node.rpc.method import Method
+from node.rpc.values import Name, Result, items
+from protocols.ids import PeerId, parse_peer_id
+
+
+class Network(Protocol):
+    """What the network does for this noun."""
+
+    def peers(self) -> Sequence[msgspec.Struct]: ...
+    async def connect(self, address: str) -> PeerId: ...
+    async def disconnect(self, peer: PeerId) -> None: ...
+    async def ping(self, peer: PeerId, *, timeout_s: float = 5.0) -> float: ...
+
+
+def methods(network: Network) -> list[Method]:
+    """List, add, remove, ping."""
+
+    async def listed() -> Result:
+        """The peers this node is connected with."""
+        return items(network.peers())
+
+    async def add(addr: Name) -> Result:
+        """Connect to a peer by its multiaddress, /ip4/…/tcp/…/p2p/…."""
+        return {"peer": await network.connect(addr)}
+
+    async def remove(peer: Name) -> Result:
+        """Disconnect from a peer."""
+        await network.disconnect(parse_peer_id(peer))
+        return {"peer": peer}
+
+    async def ping(peer: Name) -> Result:
+        """Measure the time of a round trip to a peer."""
+        seconds = await network.ping(parse_peer_id(peer))
+        return {"peer": peer, "ms": round(seconds * 1000, 2)}
+
+    return [
+        Method("peers.list", listed),
+        Method("peers.add", add),
+        Method("peers.remove", remove),
+        Method("peers.ping", ping),
+    ]

@@ -1,0 +1,70 @@
+"""wallet: the money of this node. Locked is a normal state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from node.rpc.method import Method
+from node.rpc.values import Amount, Duration, Limit, Name, Result, Secret, items, seconds, shown
+
+View = Mapping[str, Any] | msgspec.Struct
+
+
+class Wallet(Protocol):
+    """What the wallet does for this noun."""
+
+    async def create(self, passphrase: str) -> str: ...
+    async def unlock(self, passphrase: str, for_s: float | None) -> None: ...
+    def lock(self) -> None: ...
+    async def balance(self) -> View: ...
+    async def deposit(self, amount_wei: int) -> View: ...
+    async def withdraw(self, amount_wei: int | None) -> View: ...
+    async def history(self, limit: int, after: str | None) -> tuple[Sequence[View], str | None]: ...
+
+
+def methods(wallet: Wallet) -> list[Method]:
+    """Create, unlock, lock, balance, deposit, withdraw, history."""
+
+    async def create(passphrase: Secret) -> Result:
+        """Make this node's account; it stays locked. There is one, and it is never replaced."""
+        return {"address": await wallet.create(passphrase)}
+
+    async def unlock(passphrase: Secret, for_: Duration | None = None) -> Result:
+        """Keep the key in memory, for a while (`90`, `30m`, `1h`) or until `wallet.lock`."""
+        await wallet.unlock(passphrase, None if for_ is None else seconds(for_))
+        return {"locked": False}
+
+    async def lock() -> Result:
+        """Forget the key."""
+        wallet.lock()
+        return {"locked": True}
+
+    async def balance() -> Result:
+        """token, native, deposited, credit (to withdraw), owed (vouchers not yet settled)."""
+        return dict(shown(await wallet.balance()))
+
+    async def deposit(amount: Amount) -> Result:
+        """Move tokens into the voucher bank, to pay calls and searches from."""
+        return dict(shown(await wallet.deposit(int(amount))))
+
+    async def withdraw(amount: Amount | None = None) -> Result:
+        """Take tokens out of the voucher bank; without an amount, all. The bank pays after its delay."""
+        return dict(shown(await wallet.withdraw(None if amount is None else int(amount))))
+
+    async def history(limit: Limit = 50, after: Name | None = None) -> Result:
+        """What moved money, newest first."""
+        rows, cursor = await wallet.history(limit, after)
+        return items(rows, cursor)
+
+    return [
+        Method("wallet.create", create),
+        Method("wallet.unlock", unlock),
+        Method("wallet.lock", lock),
+        Method("wallet.balance", balance),
+        Method("wallet.deposit", deposit, deadline_s=300),
+        Method("wallet.withdraw", withdraw, deadline_s=300),
+        Method("wallet.history", history),
+    ]
