@@ -7,7 +7,8 @@ canonical: fields in declaration order, shortest integer forms, so that the same
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, overload
 
 import msgpack
 import msgspec
@@ -30,15 +31,23 @@ def encode(message: object) -> bytes:
     return _encoder.encode(message)
 
 
-def decode(data: bytes, kind: type[T], *, max_bytes: int) -> T:
-    """Bytes from a peer as `kind`. Raises Malformed when they are over `max_bytes` or do not fit the type."""
+@overload
+def decode(data: bytes, kind: type[T], *, max_bytes: int) -> T: ...
+@overload
+def decode(data: bytes, kind: UnionType, *, max_bytes: int) -> Any: ...
+def decode(data: bytes, kind: Any, *, max_bytes: int) -> Any:
+    """Bytes from a peer as `kind`: a struct, or a union of tagged ones.
+
+    Raises Malformed when they are over `max_bytes` or do not fit the type.
+    """
+    name = getattr(kind, "__name__", "message")
     if len(data) > max_bytes:
-        raise Malformed(f"{len(data)} bytes, the limit for {kind.__name__} is {max_bytes}")
+        raise Malformed(f"{len(data)} bytes, the limit for {name} is {max_bytes}")
     plain = unpack(data)
     try:
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as err:
-        raise Malformed(f"{kind.__name__}: {err}") from err
+        raise Malformed(f"{name}: {err}") from err
 
 
 def unpack(data: bytes) -> Any:

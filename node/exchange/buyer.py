@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import structlog
@@ -34,13 +34,16 @@ from protocols.envelope import MAX_BODY_BYTES, open_item
 from protocols.errors import ProtocolError
 from protocols.exchange import events as ev
 from protocols.exchange import machine
-from protocols.exchange.buying import Buyer, BuyerState, Terms
 from protocols.exchange.events import Call
 from protocols.exchange.handover import CellEvidence, MaskedKey, one_time_key, public_point
+from protocols.exchange.purchase import Buyer, BuyerState, Terms
 from protocols.exchange.sampling import DEFAULT_CAP, Measured, Verdict, sample_block, sample_count, sample_indices
-from protocols.ids import PeerId
+from protocols.ids import Cid, PeerId
 from protocols.offers.offer import Offer
 from protocols.sealed import Payload, Record, parse, root_of, salvage
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus  # libp2p brings its stubs, which hide trio's own types from mypy
 
 log = structlog.get_logger(__name__)
 
@@ -100,7 +103,7 @@ class Purchases:
         self._nursery: trio.Nursery | None = None
         watch.listen(self._on_change, self._on_block)
 
-    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Go on with unfinished purchases, then with new ones, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -343,7 +346,7 @@ class Purchases:
 
     async def _fetch(self, cid: str, max_bytes: int, peer: PeerId) -> Payload:
         """The payload, from the block store once it was fetched. Raises BlocksError, Malformed."""
-        data = await self._blocks.fetch(cid, providers=[peer], max_bytes=max_bytes, timeout_s=FETCH_TIMEOUT_S)
+        data = await self._blocks.fetch(Cid(cid), providers=[peer], max_bytes=max_bytes, timeout_s=FETCH_TIMEOUT_S)
         return await trio.to_thread.run_sync(lambda: parse(data, max_bytes=max_bytes))
 
     async def _sample(

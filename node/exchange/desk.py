@@ -9,7 +9,7 @@ from node.exchange.errors import NoSuchDeal
 from node.journal.deals import Deal, Deals
 from node.journal.transactions import Transactions
 from protocols.exchange import machine
-from protocols.exchange.buying import BuyerState
+from protocols.exchange.purchase import BuyerState
 from protocols.exchange.selling import SellerState
 
 MINED = ("done", "reverted")

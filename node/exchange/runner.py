@@ -39,7 +39,7 @@ class Runner(Generic[S]):
         nursery: trio.Nursery,
     ) -> None:
         self.state: S = state
-        self._save = save
+        self._save: Callable[[S], Awaitable[None]] = save
         self._perform = perform
         self._clock = clock
         self._nursery = nursery

@@ -8,7 +8,7 @@ under.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 import trio
@@ -23,7 +23,7 @@ from node.exchange.watch import ChainWatch
 from node.journal.deals import Deal, Deals
 from node.journal.publications import Publication, Publications
 from node.wallet.transact import Transactor
-from protocols.codec import decode, encode
+from protocols.codec import encode
 from protocols.exchange import events as ev
 from protocols.exchange import machine
 from protocols.exchange.events import Call
@@ -36,12 +36,15 @@ from protocols.exchange.messages import (
     Openings,
     OpeningsRequest,
     Refusal,
-    Request,
+    read_request,
 )
 from protocols.exchange.sampling import sample_block, sample_count, sample_indices
 from protocols.exchange.selling import Caution, SellerState
 from protocols.ids import PeerId
 from protocols.sealed import cell_key
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus  # libp2p brings its stubs, which hide trio's own types from mypy
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +88,7 @@ class Sales:
         self._nursery: trio.Nursery | None = None
         watch.listen(self._on_change, self._on_block)
 
-    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Go on with unfinished sales and answer buyers until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -99,7 +102,7 @@ class Sales:
     # --- answers to buyers ---
 
     async def _answer(self, peer: PeerId, body: bytes) -> bytes:
-        request = decode(body, Request, max_bytes=MAX_REQUEST_BYTES)  # type: ignore[arg-type]  # a union is a type
+        request = read_request(body)
         row = await self._publications.by_offer(request.offer)
         if row is None or row.content_key is None:
             return encode(Refusal(kind="unknown_offer", message="no such offer here"))
@@ -192,8 +195,8 @@ class Sales:
         elif change.removed:
             return
         elif name == "Misbehaved":
-            for runner in [r for r in self._runners.values() if int(r.state.sale) >> 64 == args["offerId"]]:
-                await runner.feed(ev.Proven())
+            for held in [r for r in self._runners.values() if int(r.state.sale) >> 64 == args["offerId"]]:
+                await held.feed(ev.Proven())
         elif name in ("Delivered", "Finished") and (runner := self._runners.get(str(args["saleId"]))):
             if name == "Delivered":
                 await runner.feed(ev.Delivered(dispute_by=args["disputeBy"]))

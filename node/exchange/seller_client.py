@@ -6,7 +6,7 @@ from typing import Protocol
 
 from node.exchange.errors import SellerSilent
 from node.network.errors import NetworkError
-from protocols.codec import decode, encode
+from protocols.codec import encode
 from protocols.errors import ProtocolError
 from protocols.exchange.handover import MaskedKey
 from protocols.exchange.messages import (
@@ -18,8 +18,8 @@ from protocols.exchange.messages import (
     Openings,
     OpeningsRequest,
     Refusal,
-    Reply,
     Request,
+    read_reply,
 )
 from protocols.ids import PeerId
 
@@ -55,7 +55,7 @@ async def ask_key(wire: Wire, peer: PeerId, offer: str, sale: str) -> MaskedKey:
 async def _ask(wire: Wire, peer: PeerId, request: Request) -> Openings | Handover:
     try:
         raw = await wire.request(peer, PROTOCOL, encode(request), timeout_s=TIMEOUT_S, max_reply_bytes=MAX_REPLY_BYTES)
-        reply = decode(raw, Reply, max_bytes=MAX_REPLY_BYTES)  # type: ignore[arg-type]  # a union is a type to msgspec
+        reply = read_reply(raw)
     except (NetworkError, ProtocolError) as err:
         raise SellerSilent(f"the seller did not answer: {err}") from err
     if isinstance(reply, Refusal):

@@ -7,6 +7,7 @@ twice and are never missed; the machines ignore what they know.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -16,6 +17,9 @@ from contracts.errors import ChainError
 from contracts.logs import Change, LogTail
 from node.journal.cursors import Cursors
 from protocols.exchange.events import Clock
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus  # libp2p brings its stubs, which hide trio's own types from mypy
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +48,7 @@ class ChainWatch:
         self._on_change.append(on_change)
         self._on_block.append(on_block)
 
-    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Watch until cancelled; ready when everything up to now has been told once, or the endpoint is away."""
         reachable = True
         while True:

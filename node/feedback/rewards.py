@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 from typing import Protocol
 
@@ -62,12 +63,12 @@ class Rewards:
         direct = [Owed("sales", str(sales)), Owed("feedback", str(feedback))]
         return [owed for owed in (*direct, *await self._models.claimable()) if owed.amount_wei != "0"]
 
-    async def claim(self) -> list[Claimed]:
+    async def claim(self) -> builtins.list[Claimed]:
         """Claim everything. A crash between the transactions leaves the rest for the next call: pull payments wait."""
         self._transactor.require_unlocked()
         return [await self._claim(owed) for owed in await self.list()]
 
-    async def _numbers(self) -> list[int]:
+    async def _numbers(self) -> builtins.list[int]:
         return [row.offer_no for row in await self._publications.all() if row.offer_no]
 
     async def _claim(self, owed: Owed) -> Claimed:

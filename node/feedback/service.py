@@ -9,7 +9,7 @@ A reward stays below the fee that the rated payment burnt, so rating oneself cos
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -132,7 +132,7 @@ class Feedback:
         offer = self._catalog.get(subject, Offer)
         return "offer", offer.body.domain if offer else "general", deal.sale
 
-    def _body(self, *, rating: int, outcome: str, **fields: str) -> bytes:
+    def _body(self, *, rating: int, outcome: str, **fields: Any) -> bytes:
         if outcome not in OUTCOMES:
             raise BadRating(f"outcome {outcome!r}: one of {', '.join(OUTCOMES[1:])} or none")
         now = self._clock()

@@ -8,10 +8,10 @@ import structlog
 
 from node.embed import Embedder
 from node.journal.demands import Demands as DemandStore
-from node.market.catalog import Body, Catalog, Listed
+from node.market.catalog import Catalog, Listed
 from node.market.errors import NotFound, NotMine
 from node.market.gossip import Gossip
-from node.market.kinds import Context
+from node.market.kinds import Body, Context
 from node.market.match import Match, meets, rank
 from node.market.ports import Events
 from node.market.sketch import closeness, dequantise, quantise

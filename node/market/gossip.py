@@ -9,14 +9,15 @@ away read the rest page by page over `/schwung/catalog/1`, as soon as they meet 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
 from node.journal.catalog import CatalogStore
-from node.market.catalog import Body, Catalog, Listed
+from node.market.catalog import Catalog, Listed
 from node.market.errors import CatalogFull
-from node.market.kinds import KINDS, TOPICS, Context
+from node.market.kinds import KINDS, TOPICS, Body, Context
 from node.market.ports import Events, Message, Signer, Wire
 from node.network.errors import NetworkError
 from protocols.catalog.messages import (
@@ -32,6 +33,9 @@ from protocols.codec import decode, encode
 from protocols.envelope import Item, sign_item
 from protocols.errors import ProtocolError
 from protocols.ids import PeerId, parse_domain
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus  # libp2p brings its stubs, which hide trio's own types from mypy
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +111,7 @@ class Gossip:
         if listed is not None:
             self._tell(listed)
 
-    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen, answer and catch up until cancelled."""
         self._wire.serve(PROTOCOL, self._answer, max_request_bytes=MAX_REQUEST_BYTES, concurrency=8)
         async with trio.open_nursery() as nursery:

@@ -24,11 +24,12 @@ from node.blocks import Blocks
 from node.journal.publications import Publication, Publications
 from node.market.catalog import Catalog, Listed
 from node.market.draft import Draft, Filter, choose, describe, seal_records
-from node.market.errors import NotFound, NotMine
+from node.market.errors import NotFound, NothingToSell, NotMine
 from node.market.gossip import Gossip
 from node.market.kinds import Context
 from node.market.ports import Events
-from node.shard import Shard
+from node.shard import Filter as ShardFilter
+from node.shard import Shard, ShardRecord
 from node.wallet.transact import Transactor
 from protocols.codec import encode
 from protocols.ids import Address, domain_bytes, parse_domain
@@ -38,6 +39,7 @@ from protocols.offers.offer import Offer
 
 log = structlog.get_logger(__name__)
 
+PAGE = 1_000
 MAX_RECORDS = 100_000  # what one payload may hold; more is a second offer
 
 
@@ -92,7 +94,7 @@ class Offers:
         """Offer the own records of a domain for sale. Raises NothingToSell, WalletLocked, InsufficientFunds."""
         parse_domain(domain)
         self._transactor.require_unlocked()
-        records = choose(await self._shard.list(domain=domain, origin="own", limit=MAX_RECORDS), wanted, licence)
+        records = choose(await self._own(domain), wanted, licence)
         content_key = os.urandom(32)
         sealed, cell_bytes = await trio.to_thread.run_sync(seal_records, records, content_key)
         cid = await self._blocks.add(sealed.payload)
@@ -122,6 +124,15 @@ class Offers:
         )
         await self._store.begin(row)
         return await self._advance(row)
+
+    async def _own(self, domain: str) -> list[ShardRecord]:
+        found: list[ShardRecord] = []
+        where = ShardFilter(domain=domain, origin="own")
+        while page := await self._shard.list(where, limit=PAGE, after=found[-1].id if found else ""):
+            found += page
+            if len(found) > MAX_RECORDS:
+                raise NothingToSell(f"more than {MAX_RECORDS} records fit: sell them in parts, by filter")
+        return found
 
     async def resume(self) -> None:
         """Index open offers, and finish publications that a crash cut off."""

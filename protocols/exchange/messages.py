@@ -11,7 +11,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from protocols.codec import Message
+from protocols.codec import Message, decode
 
 PROTOCOL = "/schwung/exchange/1"
 MAX_REQUEST_BYTES = 512
@@ -60,3 +60,15 @@ class Refusal(Message, frozen=True, kw_only=True, tag="refusal"):
 
 Request = OpeningsRequest | KeyRequest
 Reply = Openings | Handover | Refusal
+
+
+def read_request(data: bytes) -> Request:
+    """What a buyer asks. Raises Malformed."""
+    request: Request = decode(data, Request, max_bytes=MAX_REQUEST_BYTES)
+    return request
+
+
+def read_reply(data: bytes) -> Reply:
+    """What a seller answers. Raises Malformed."""
+    reply: Reply = decode(data, Reply, max_bytes=MAX_REPLY_BYTES)
+    return reply
