@@ -123,10 +123,10 @@ class Watcher:
             await self._confirm(step, mined, look)
         elif look.final_nonce > step.nonce:
             await self._displaced(step)
+        elif look.head - attempts[-1].at_block >= STUCK_BLOCKS and await self._raise_fee(step, attempts[-1], look.head):
+            return
         elif not await self._chain.knows(attempts[-1].hash):
             await self._send(attempts[-1])
-        elif look.head - attempts[-1].at_block >= STUCK_BLOCKS:
-            await self._raise_fee(step, attempts[-1], look.head)
 
     async def _confirm(self, step: Step, plain: dict[str, Any], look: Look) -> None:
         """Final when it is deep enough, and its block is still the one that stands at that height."""
@@ -173,14 +173,17 @@ class Watcher:
         except RpcError as err:  # it stays open: a later round sees whether it was displaced
             log.debug("sending again was refused", transaction=attempt.hash, error=err.message)
         else:
-            log.info("transaction sent again", key=attempt.key, transaction=attempt.hash)
+            log.debug("transaction sent again", key=attempt.key, transaction=attempt.hash)
 
-    async def _raise_fee(self, step: Step, newest: Attempt, head: int) -> None:
-        """Sign the same step under the same nonce with a higher fee: at most one of the forms can be mined."""
+    async def _raise_fee(self, step: Step, newest: Attempt, head: int) -> bool:
+        """Sign the step again under its nonce with a higher fee: at most one of the forms can be mined.
+
+        False when it must go on under the fee it has: the cap is reached, or the wallet is locked.
+        """
         waiting = Fees(0, int(newest.tip_wei), int(newest.max_fee_wei))
         fees = waiting.bumped().at_least(await current_fees(self._chain))
         if waiting.bumped().max_fee > self._max_fee_wei or self._wallet.locked:
-            return  # it goes on waiting under the fee it has
+            return False
         fees = Fees(fees.base, min(fees.tip, self._max_fee_wei), min(fees.max_fee, self._max_fee_wei))
         call = Call(step.target, step.data, int(step.value_wei))
         draft = Draft(self._chain.chain_id, step.nonce, step.gas, fees.tip, fees.max_fee, call)
@@ -190,10 +193,11 @@ class Watcher:
         await self._store.sign(msgspec.structs.replace(step, hash=name, updated_at=now), attempt)
         log.info("fee raised", key=step.key, transaction=name, max_fee_wei=fees.max_fee)
         await self._send(attempt)
+        return True
 
     async def _finish(
         self, step: Step, state: State, *, mined: str = "", receipt: bytes | None = None, note: str = ""
     ) -> None:
         await self._store.finish(step.key, state, self._clock(), mined=mined, receipt=receipt, note=note)
-        if event := self._waiting.pop(step.key, None):
+        if (event := self._waiting.pop(step.key, None)) is not None:
             event.set()
