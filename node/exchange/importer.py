@@ -14,7 +14,7 @@ from node.refine import SCORE_VERSION, score_record
 from node.refine.quality import joined
 from node.shard import Shard, ShardRecord
 from protocols.offers.offer import Offer
-from protocols.sealed import Record
+from protocols.sealed import Record, record_id
 
 BATCH = 256  # records between two writes: a crash repeats at most this much embedding
 
@@ -28,18 +28,19 @@ class ShardImporter:
 
     async def __call__(self, records: Sequence[Record], offer: Listed[Offer], deal: str) -> int:
         """How many distinct records of the purchase are in the shard now."""
-        distinct = list({record.id: record for record in records}.values())
-        held = {record.id for record in await self._shard.fetch([record.id for record in distinct])}
-        missing = [record for record in distinct if record.id not in held]
+        # the content names a record, whatever its seller wrote: a false id could replace a record of ours
+        distinct = {record_id(record.title, record.text): record for record in records}
+        held = {record.id for record in await self._shard.fetch(list(distinct))}
+        missing = [(id, record) for id, record in distinct.items() if id not in held]
         for start in range(0, len(missing), BATCH):
             await self._put(missing[start : start + BATCH], offer, deal)
         return len(distinct)
 
-    async def _put(self, batch: Sequence[Record], offer: Listed[Offer], deal: str) -> None:
-        vectors = await self._embedder.embed([joined(record.title, record.text) for record in batch])
+    async def _put(self, batch: Sequence[tuple[str, Record]], offer: Listed[Offer], deal: str) -> None:
+        vectors = await self._embedder.embed([joined(record.title, record.text) for _, record in batch])
         rows = [
             ShardRecord(
-                id=record.id,
+                id=id,
                 text=record.text,
                 title=record.title,
                 domain=offer.body.domain,
@@ -58,6 +59,6 @@ class ShardImporter:
                 model_id=self._embedder.model_id,
                 created_at=record.created_at,
             )
-            for record, vector in zip(batch, vectors, strict=True)
+            for (id, record), vector in zip(batch, vectors, strict=True)
         ]
         await self._shard.put(rows)

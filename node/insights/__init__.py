@@ -1,0 +1,1 @@
+"""Business intelligence over shard, catalogue, journal and chain: what is wanted, what is held, what it earns."""

@@ -1,0 +1,105 @@
+"""What an owner wants to know, computed when he asks; nothing is stored."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from node.feedback.rewards import Owed
+from node.journal.deals import Deals
+from node.market.catalog import Catalog
+from node.market.match import meets
+from node.shard import Filter, Shard
+from protocols.demand.demand import Demand
+from protocols.offers.offer import Offer
+from protocols.quality import WEIGHTS
+from protocols.wei import parse_wei
+
+NEWEST_DEALS = 1_000
+PAGE = 1_000
+
+
+class Claimable(Protocol):
+    """What the contracts owe this wallet."""
+
+    async def list(self) -> list[Owed]: ...
+
+
+class DemandFigure(msgspec.Struct, frozen=True):
+    """The wants of one domain: how many, what they would pay, and how many a known or an own offer meets."""
+
+    domain: str
+    demands: int
+    median_price_wei: str
+    met: int
+    met_by_own: int
+
+
+class Insights:
+    """Overview, demand, earnings, quality."""
+
+    def __init__(self, *, shard: Shard, catalog: Catalog, deals: Deals, rewards: Claimable, address: str) -> None:
+        self._shard = shard
+        self._catalog = catalog
+        self._deals = deals
+        self._rewards = rewards
+        self._address = address
+
+    async def overview(self) -> dict[str, object]:
+        """Records, offers, demands, deals and what can be claimed, in one view."""
+        offers = list(self._catalog.every(Offer))
+        deals = await self._deals.newest(NEWEST_DEALS)
+        return {
+            "records": (await self._shard.stats()).records,
+            "offers": len(offers),
+            "own_offers": sum(listed.item.signer == self._address for listed in offers),
+            "demands": sum(1 for _ in self._catalog.every(Demand)),
+            "deals": dict(Counter(f"{deal.role} {deal.state}" for deal in deals)),
+            "claimable": await self._rewards.list() if self._address else [],
+        }
+
+    async def demand(self, domain: str | None = None) -> dict[str, object]:
+        """The wants by domain, the busiest first."""
+        wants: dict[str, list[Demand]] = defaultdict(list)
+        for listed in self._catalog.every(Demand):
+            if domain in (None, listed.body.domain):
+                wants[listed.body.domain].append(listed.body)
+        figures = [self._figure(name, found) for name, found in wants.items()]
+        return {"items": sorted(figures, key=lambda figure: -figure.demands), "next": None}
+
+    def _figure(self, domain: str, wants: list[Demand]) -> DemandFigure:
+        offers = [listed for listed in self._catalog.every(Offer) if listed.body.domain == domain]
+        own = [listed for listed in offers if listed.item.signer == self._address]
+        prices = sorted(parse_wei(want.max_price_wei) for want in wants)
+        return DemandFigure(
+            domain=domain,
+            demands=len(wants),
+            median_price_wei=str(prices[len(prices) // 2]),
+            met=sum(any(meets(want, listed.body) for listed in offers) for want in wants),
+            met_by_own=sum(any(meets(want, listed.body) for listed in own) for want in wants),
+        )
+
+    async def earnings(self) -> dict[str, object]:
+        """What the contracts owe now by source, and the sales that were paid."""
+        deals = await self._deals.newest(NEWEST_DEALS)
+        paid = [deal for deal in deals if deal.role == "seller" and deal.state == "paid"]
+        return {"claimable": await self._rewards.list() if self._address else [], "sales_paid": len(paid)}
+
+    async def quality(self) -> dict[str, object]:
+        """The mean quality vector of the own records by domain, in ppm, and its weakest component."""
+        rows: dict[str, list[list[int]]] = defaultdict(list)
+        after = ""
+        while page := await self._shard.list(Filter(origin="own"), limit=PAGE, after=after):
+            for record in page:
+                rows[record.domain].append([getattr(record.quality, name) for name in WEIGHTS])
+            after = page[-1].id
+        items = []
+        for domain, values in sorted(rows.items()):
+            means = dict(zip(WEIGHTS, np.mean(values, axis=0).astype(int).tolist(), strict=True))
+            items.append(
+                {"domain": domain, "records": len(values), **means, "weakest": min(means, key=means.__getitem__)}
+            )
+        return {"items": items, "next": None}
