@@ -121,11 +121,11 @@ class Feedback:
         return [await self._view(one) for one in heard]
 
     async def _ticket(self, subject: str, receipt: str) -> tuple[str, str, str]:
-        card = self._catalog.get(subject, ModelCard)
+        card = next((one.body for one in self._catalog.every(ModelCard) if one.body.model == subject), None)
         if card is not None:
             if not await self._paid_lane(subject, self._wallet.address):
                 raise NoTicket(f"no settled payment to model {subject} yet; its provider settles in batches")
-            return "model", card.body.domain, subject
+            return "model", card.domain, subject
         deal = await self._deals.get(receipt)
         if deal is None or deal.role != "buyer" or deal.offer != subject or deal.state != "settled":
             raise NoTicket(f"{receipt} is no settled purchase of {subject}")
