@@ -109,7 +109,7 @@ def test_every_cell_can_be_opened_and_proven_alone() -> None:
 
 def test_a_cell_key_opens_no_other_cell() -> None:
     payload = parse(SEALED.payload)
-    with pytest.raises(WrongKey):
+    with pytest.raises(WrongKey, match="key of cell 1"):
         open_cell(payload, 1, cell_key(KEY, 0))
 
 
@@ -155,6 +155,22 @@ def test_a_payload_cut_or_continued_does_not_pass(length: int, tail: bytes) -> N
 def test_hostile_bytes_are_refused_and_nothing_else_is_raised(data: bytes) -> None:
     with contextlib.suppress(Malformed):
         root_of(parse(data))
+
+
+def test_bytes_after_the_last_cell_are_refused() -> None:
+    with pytest.raises(Malformed, match="cells end"):
+        parse(SEALED.payload + b"x")
+
+
+def test_an_empty_cell_is_refused() -> None:
+    with pytest.raises(Malformed, match="cells of 0"):
+        parse(b"SWSEALED" + (1).to_bytes(4, "big") + (2).to_bytes(4, "big") + bytes(66) + b"\0\1" + bytes(65))
+
+
+def test_a_path_longer_than_the_tree_is_refused() -> None:
+    proof = prove(parse(SEALED.payload), 0)
+    longer = msgspec.structs.replace(proof, path=(*proof.path, bytes(32)))
+    assert not proven(longer, SEALED.root, SEALED.cells)
 
 
 def test_a_payload_over_the_limit_is_not_even_looked_at() -> None:

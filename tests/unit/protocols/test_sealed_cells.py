@@ -67,6 +67,26 @@ def test_a_missing_piece_is_refused(missing: int) -> None:
         join_parts(parts)
 
 
+def test_pieces_out_of_order_are_refused() -> None:
+    parts = [part for part in map(unpack_cell, pack_cells([long_record(5_000)], 1_024)) if isinstance(part, Part)]
+    with pytest.raises(Malformed, match="stands at place"):
+        join_parts([parts[1], parts[0], *parts[2:]])
+
+
+def test_a_record_that_just_misses_a_whole_cell_becomes_two_pieces() -> None:
+    counts = {chars: len(pack_cells([long_record(chars)], 512)) for chars in range(80, 160)}
+    assert {1, 2} <= set(counts.values())
+    for chars in counts:
+        assert open_all(parse(seal([long_record(chars)], KEY, 512).payload), KEY) == [long_record(chars)]
+
+
+def test_a_record_that_inflates_to_just_over_the_bound_becomes_two_pieces() -> None:
+    beside = len(encode(record("a" * 60_000))) - 60_000
+    for size in range(MAX_PLAIN_BYTES - 6, MAX_PLAIN_BYTES + 3):
+        row = record("a" * (size - beside))
+        assert open_all(parse(seal([row], KEY, 512).payload), KEY) == [row]
+
+
 def test_a_foreign_piece_is_refused() -> None:
     mine = [part for part in map(unpack_cell, pack_cells([long_record(5_000)], 1_024)) if isinstance(part, Part)]
     mine[1] = msgspec.structs.replace(mine[1], record=msgspec.structs.replace(mine[1].record, title="other"))
@@ -179,3 +199,10 @@ def test_pieces_without_an_end_are_unreadable() -> None:
     cells = pack_cells([long_record(4_000)], 1_024)[:-1]
     contents = salvage(parse(seal_cells(cells, KEY).payload), KEY)
     assert (contents.records, contents.unreadable) == ([], list(range(len(cells))))
+
+
+def test_a_long_record_without_its_end_does_not_spoil_the_next() -> None:
+    whole = long_record(4_000)
+    cells = pack_cells([whole], 1_024)
+    contents = salvage(parse(seal_cells([*cells[:-1], *cells], KEY).payload), KEY)
+    assert (contents.records, contents.unreadable) == ([whole], list(range(len(cells) - 1)))
