@@ -1,6 +1,7 @@
 """CIDs: version 1, SHA-256, of raw blocks and dag-pb nodes (https://github.com/multiformats/cid).
 
-We write base32 version 1; version 0 (`Qm…`, dag-pb) is read, and turned into its version 1.
+We write base32 version 1. Version 0 (`Qm…`, dag-pb) and version 1 in base58 (`z…`, as js-ipfs prints it) are read, and
+turned into that.
 """
 
 from __future__ import annotations
@@ -23,19 +24,26 @@ def cid_of(block: bytes, codec: int) -> Cid:
     return cid_text(bytes((1, codec)) + _SHA256 + hashlib.sha256(block).digest())
 
 
-def cid_text(raw: bytes) -> Cid:
-    """36 bytes (version, codec, multihash) to their base32. A bare multihash is version 0 and means dag-pb."""
+def cid_raw(raw: bytes) -> bytes:
+    """Binary CID to the 36 bytes of version 1; a bare multihash is version 0 and means dag-pb. Raises BadIdentifier."""
     if len(raw) == 34 and raw.startswith(_SHA256):
         raw = bytes((1, DAG_PB)) + raw
     if len(raw) != _BYTES or raw[0] != 1 or raw[1] not in (RAW, DAG_PB) or raw[2:4] != _SHA256:
         raise BadIdentifier("only CIDs of raw or dag-pb blocks with SHA-256 are supported")
-    return Cid("b" + base64.b32encode(raw).decode().rstrip("=").lower())
+    return raw
+
+
+def cid_text(raw: bytes) -> Cid:
+    """A binary CID to its base32. Raises BadIdentifier."""
+    return Cid("b" + base64.b32encode(cid_raw(raw)).decode().rstrip("=").lower())
 
 
 def cid_bytes(cid: Cid) -> bytes:
     """The 36 bytes of a CID. Raises BadIdentifier for other hashes and codecs."""
     if cid.startswith("Qm") and len(cid) == 46:
-        return bytes((1, DAG_PB)) + _base58(cid)
+        return cid_raw(_base58(cid))
+    if cid.startswith("z") and len(cid) <= 51:
+        return cid_raw(_base58(cid[1:]))
     if len(cid) != 59 or not cid.startswith("b"):
         raise BadIdentifier(f"{cid[:80]!r} is not a CID that is supported here")
     try:
@@ -69,7 +77,4 @@ def _base58(text: str) -> bytes:
         if digit < 0:
             raise BadIdentifier(f"{text[:80]!r} is not a CID")
         number = number * 58 + digit
-    raw = number.to_bytes(max(34, (number.bit_length() + 7) // 8), "big")
-    if len(raw) != 34 or not raw.startswith(_SHA256):
-        raise BadIdentifier(f"{text[:80]!r} is not a CID version 0")
-    return raw
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")

@@ -23,7 +23,8 @@ from protocols.ids import Cid, PeerId
 
 T = TypeVar("T")
 THREADS = 4
-CONTROL_S = 20.0  # pin and stat of content that is there
+CONTROL_S = 20.0  # pinning and listing
+HERE_S = 2.0  # one block of the daemon's own disk; js-ipfs ignores "offline" and would wait for one that is not there
 ADD_S = 300.0
 
 
@@ -73,9 +74,9 @@ class IpfsRpcBlocks:
         listed = await self._call(lambda: self._client.pin.ls(type="recursive", timeout=CONTROL_S))
         return sorted(_supported(listed["Keys"]))
 
-    def _add(self, data: bytes) -> str:
+    def _add(self, data: bytes) -> Cid:
         result = self._client.add(io.BytesIO(data), cid_version=1, raw_leaves=True, pin=True, timeout=ADD_S)
-        return str(result["Hash"])
+        return canonical(Cid(result["Hash"]))
 
     def _cat(self, cid: Cid, max_bytes: int, timeout_s: float) -> bytes:
         out = bytearray()
@@ -92,10 +93,10 @@ class IpfsRpcBlocks:
         while stack:
             name = stack.pop()
             if codec_of(name) == DAG_PB:
-                block = self._client.block.get(name, timeout=CONTROL_S, opts={"offline": True})
+                block = self._client.block.get(name, timeout=HERE_S, opts={"offline": True})
                 stack.extend(decode_block(name, block).children)
             else:
-                self._client.block.stat(name, timeout=CONTROL_S, opts={"offline": True})
+                self._client.block.stat(name, timeout=HERE_S, opts={"offline": True})
 
     async def _call(self, work: Callable[[], T]) -> T:
         try:
@@ -120,11 +121,19 @@ def _supported(keys: Sequence[str]) -> list[Cid]:
     return found
 
 
+def _client(address: str) -> Any:
+    client = ipfshttpclient.Client(address, session=True)
+    for adapter in client._client._session.adapters.values():
+        # an argument of old urllib3 that the client still passes; new ones warn of it, the next will refuse it
+        adapter.poolmanager.connection_pool_kw.pop("strict", None)
+    return client
+
+
 @asynccontextmanager
 async def open_rpc(address: str) -> AsyncIterator[IpfsRpcBlocks]:
     """Reach the daemon at a multiaddress such as /ip4/127.0.0.1/tcp/5001. Raises DaemonUnreachable."""
     try:
-        client = await trio.to_thread.run_sync(lambda: ipfshttpclient.Client(address, session=True))
+        client = await trio.to_thread.run_sync(_client, address)
     except exceptions.AddressError as err:
         raise BlocksError(f"{address!r} is no address of an IPFS daemon: write /ip4/127.0.0.1/tcp/5001") from err
     blocks = IpfsRpcBlocks(address, client)
