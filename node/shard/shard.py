@@ -123,6 +123,10 @@ class Shard:
         """Ids in order and their vectors, float32 (n, dim)."""
         return await self._read(lambda: self._table.matrix(where))
 
+    async def scan(self, names: Sequence[str], work: Callable[..., object]) -> None:
+        """Call `work` with these columns of every record, in a worker thread; the shard is never in memory whole."""
+        await self._read(lambda: self._table.scan(names, work))
+
     async def stats(self) -> ShardStats:
         """Counts by domain, language, origin and licence."""
         tally = await self._read(self._table.tally)

@@ -1,0 +1,7 @@
+"""From a raw item to a scored record: clean, redact, language, duplicates, embedding, quality."""
+
+from node.refine.item import RawItem
+from node.refine.quality import SCORE_VERSION, score_record
+from node.refine.refiner import Batch, Facts, Refiner
+
+__all__ = ["SCORE_VERSION", "Batch", "Facts", "RawItem", "Refiner", "score_record"]

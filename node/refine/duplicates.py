@@ -1,0 +1,66 @@
+"""Near duplicates by MinHash: 128 permutations over word trigrams, found through 32 bands of 4 (Broder 1997).
+
+The index lives in memory and is built from the shard's texts when it is first needed: 100,000 records take a second, so
+nothing on the disk could be out of step with the shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import rensa
+
+from node.refine.script import shingles
+
+PERMUTATIONS = 128  # the estimate's standard error is .03 to .04 around the threshold
+BANDS = 32  # a pair of similarity .7 is found with a probability above .999
+SEED = 42
+SAME = 0.7  # from here on it is the same text with touches: refused
+
+
+class DuplicateIndex:
+    """Signatures of the records in the shard. Not thread-safe: one task at a time."""
+
+    def __init__(self) -> None:
+        self._bands = rensa.RMinHashLSH(threshold=SAME, num_perm=PERMUTATIONS, num_bands=BANDS)
+        self._signatures: list[rensa.RMinHash] = []
+        self._ids: list[str] = []
+        self._places: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._places
+
+    def nearest(self, text: str) -> tuple[str, float]:
+        """The most similar record's id and the estimated Jaccard similarity; ('', 0.0) when none comes near."""
+        signature = _signature(text)
+        best, similarity = "", 0.0
+        for place in self._bands.query(signature):
+            found = float(signature.jaccard(self._signatures[place]))
+            if self._places.get(self._ids[place]) == place and found > similarity:
+                best, similarity = self._ids[place], found
+        return best, similarity
+
+    def add(self, id: str, text: str) -> None:
+        """Take a record in; a known id stays as it is, since an id fixes its text."""
+        if id in self._places:
+            return
+        place = len(self._ids)
+        signature = _signature(text)
+        self._bands.insert(place, signature)
+        self._signatures.append(signature)
+        self._ids.append(id)
+        self._places[id] = place
+
+    def discard(self, ids: Iterable[str]) -> None:
+        """Forget records, so that their texts may come again."""
+        for id in ids:
+            self._places.pop(id, None)
+
+
+def _signature(text: str) -> rensa.RMinHash:
+    signature = rensa.RMinHash(num_perm=PERMUTATIONS, seed=SEED)
+    signature.update(sorted(shingles(text)))
+    return signature
