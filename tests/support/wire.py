@@ -39,6 +39,11 @@ class Hub:
         made = self.wires[PeerId(peer)] = Wire(self, PeerId(peer))
         return made
 
+    def leave(self, wire: Wire) -> None:
+        """A node is gone; a new one may have taken its place already."""
+        if self.wires.get(wire.peer_id) is wire:
+            del self.wires[wire.peer_id]
+
     def others(self, peer: PeerId) -> list[PeerId]:
         return [p for p in self.wires if p != peer and p not in self.away and peer not in self.away]
 

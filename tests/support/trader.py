@@ -1,0 +1,179 @@
+"""One node's market and exchange on a real chain, without sockets to peers: for tests of how data changes hands.
+
+Peers meet on the hub of `tests.support.wire`; ciphertext lies in a pantry that all share; everything else is the
+product.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from contracts.chain import Chain, open_chain
+from contracts.params import Deployment
+from node.blocks import NotFound as BlockNotFound
+from node.exchange.buyer import Purchases
+from node.exchange.desk import DealDesk
+from node.exchange.importer import ShardImporter
+from node.exchange.seller import Sales
+from node.exchange.watch import ChainWatch
+from node.journal import open_journal
+from node.journal.catalog import CatalogStore
+from node.journal.cursors import Cursors
+from node.journal.deals import Deals
+from node.journal.publications import Publications
+from node.journal.transactions import Transactions
+from node.market.catalog import Catalog
+from node.market.gossip import Gossip
+from node.market.kinds import Context
+from node.market.offers import OfferPolicy, Offers
+from node.observe.events import EventBus
+from node.refine import Facts, RawItem, Refiner, score_record
+from node.shard import Shard, open_shard
+from node.wallet.transact import Transactor, open_transactor
+from protocols.exchange.selling import Caution
+from protocols.ids import Cid, PeerId
+from tests.support.accounts import HotWallet
+from tests.support.embedder import HashEmbedder
+from tests.support.wire import Hub, Wire
+
+NETWORK = "testing"
+POLL_S = 0.05
+
+
+class Pantry:
+    """Blocks that everybody reaches; a CID's bytes can be spoilt or taken away."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    async def add(self, data: bytes) -> Cid:
+        cid = Cid("b" + hashlib.sha256(data).hexdigest().translate(str.maketrans("0189", "wxyz"))[:58])
+        self.held[cid] = data
+        return cid
+
+    async def fetch(self, cid: Cid, *, providers: Sequence[PeerId], max_bytes: int, timeout_s: float) -> bytes:
+        if cid not in self.held:
+            raise BlockNotFound(f"nobody has {cid}")
+        return self.held[cid]
+
+    async def has(self, cid: Cid) -> bool:
+        return cid in self.held
+
+    async def pin(self, cid: Cid) -> None: ...
+
+    async def unpin(self, cid: Cid) -> None:
+        self.held.pop(cid, None)
+
+    async def pins(self) -> list[Cid]:
+        return [Cid(cid) for cid in self.held]
+
+
+class Trader:
+    """What a test reaches for."""
+
+    def __init__(
+        self,
+        *,
+        account: HotWallet,
+        wire: Wire,
+        chain: Chain,
+        transactor: Transactor,
+        shard: Shard,
+        embedder: HashEmbedder,
+        catalog: Catalog,
+        gossip: Gossip,
+        offers: Offers,
+        purchases: Purchases,
+        sales: Sales,
+        desk: DealDesk,
+        deals: Deals,
+        publications: Publications,
+    ) -> None:
+        self.account = account
+        self.wire = wire
+        self.chain = chain
+        self.transactor = transactor
+        self.shard = shard
+        self.embedder = embedder
+        self.catalog = catalog
+        self.gossip = gossip
+        self.offers = offers
+        self.purchases = purchases
+        self.sales = sales
+        self.desk = desk
+        self.deals = deals
+        self.publications = publications
+
+    async def own(self, texts: Sequence[str], domain: str = "fashion") -> None:
+        """Refine texts into the shard as this trader's own records."""
+        refiner = Refiner(self.shard, self.embedder)
+        facts = Facts(domain=domain, licence="CC0-1.0", consent=hashlib.sha256(b"mine").hexdigest())
+        batch = await refiner.refine([RawItem(text=text) for text in texts], facts)
+        await self.shard.put(batch.records)
+
+    async def over(self, deal: str, timeout_s: float = 60) -> str:
+        """Wait for a deal's end; its state."""
+        with trio.fail_after(timeout_s):
+            while True:
+                row = await self.deals.get(deal)
+                if row is not None and row.over:
+                    return row.state
+                await trio.sleep(0.02)
+
+
+@asynccontextmanager
+async def open_trader(
+    peer: str, key: bytes, hub: Hub, pantry: Pantry, folder: Path, rpc_url: str, deployment: Deployment
+) -> AsyncIterator[Trader]:
+    """A trader that trades until the block ends; opened again on the same folder it goes on."""
+    folder.mkdir(exist_ok=True)
+    account, wire, events = HotWallet(key), hub.wire(peer), EventBus()
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        journal = await enter(open_journal(folder / "journal.db"))
+        chain = await enter(open_chain(rpc_url, deployment.addresses, deployment.chain_id))
+        transactor = await enter(open_transactor(chain, account, journal, confirmations=0, poll_s=POLL_S))
+        embedder = HashEmbedder()
+        shard = await enter(open_shard(folder / "shard", embedder.model_id, embedder.dim))
+        context = Context(NETWORK, deployment.chain_id)
+        catalog_store, publications, deals = CatalogStore(journal), Publications(journal), Deals(journal)
+        catalog = Catalog(catalog_store, context, _now)
+        await catalog.load()
+        gossip = Gossip(catalog, catalog_store, wire, account, context, events)
+        offers = Offers(
+            shard=shard, blocks=pantry, chain=chain, transactor=transactor, store=publications, catalog=catalog,
+            gossip=gossip, context=context, policy=OfferPolicy(ttl_s=3_600, open_sales=3), events=events, clock=_now,
+        )  # fmt: skip
+        watch = ChainWatch(chain, Cursors(journal), first_block=deployment.block, confirmations=0, poll_s=POLL_S)
+        purchases = Purchases(
+            chain=chain, transactor=transactor, wire=wire, blocks=pantry, catalog=catalog, store=deals, watch=watch,
+            importer=ShardImporter(shard, embedder), scorer=score_record, events=events, clock=_now,
+        )  # fmt: skip
+        sales = Sales(
+            chain=chain, transactor=transactor, wire=wire, publications=publications, store=deals, watch=watch,
+            secret=hashlib.sha256(key).digest(), caution=Caution(confirmations=0, margin_s=600, release_s=60),
+            events=events, clock=_now,
+        )  # fmt: skip
+        nursery = await enter(trio.open_nursery())
+        stack.callback(hub.leave, wire)
+        stack.callback(nursery.cancel_scope.cancel)
+        await nursery.start(gossip.serve)
+        await nursery.start(purchases.serve)
+        await nursery.start(sales.serve)
+        await nursery.start(watch.serve)
+        await offers.resume()
+        yield Trader(
+            account=account, wire=wire, chain=chain, transactor=transactor, shard=shard, embedder=embedder,
+            catalog=catalog, gossip=gossip, offers=offers, purchases=purchases, sales=sales,
+            desk=DealDesk(purchases, deals, Transactions(journal)), deals=deals, publications=publications,
+        )  # fmt: skip
+
+
+def _now() -> int:
+    return int(time.time())
