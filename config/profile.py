@@ -11,7 +11,7 @@ rpc = ["https://…"]
 [contracts]
 token = "0x…"
 [parameters]
-fee_bps = 100
+fee_bps = 250
 [settings.network]      # defaults that this network prefers
 max_peers = 32
 """
@@ -50,10 +50,11 @@ class Contracts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the contracts were deployed with; the chain has the last word, this is for planning and for the devnet."""
 
-    fee_bps: Annotated[int, Meta(ge=0, le=1_000)] = 100
+    fee_bps: Annotated[int, Meta(ge=0, le=1_000)] = 250
     deliver_window_s: Annotated[int, Meta(ge=1)] = 3_600
     dispute_window_s: Annotated[int, Meta(ge=1)] = 3_600
     exit_delay_s: Annotated[int, Meta(ge=1)] = 86_400
+    challenge_window_s: Annotated[int, Meta(ge=0)] = 3_600
     min_bond_wei: Wei = parse_amount("0.01tok")
 
 
