@@ -151,6 +151,9 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
         int,
         why("bond of a seller as a share of the price: half of it pays a cheated buyer's trouble", ge=0, le=10_000_000),
     ] = 500_000
+    open_sales: Annotated[
+        int, why("sales that the bond covers at once: a dataset rarely has more buyers in one hour", ge=1, le=1000)
+    ] = 4
     offer_ttl_s: Annotated[
         int, why("a seller that is gone should not be found for long; live ones renew", ge=60, le=31_536_000)
     ] = 604_800
