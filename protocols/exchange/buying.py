@@ -120,6 +120,13 @@ def _posted_later(state: BuyerState, event: ev.Posted, now: Clock) -> BuyerState
     return msgspec.structs.replace(state, posted=event.key, dispute_by=event.dispute_by)
 
 
+def _posted_again(state: BuyerState, event: ev.Posted, now: Clock) -> BuyerState:
+    """A reorganisation moved the delivery, or changed it: then the new key has to be examined first."""
+    if isinstance(state.evidence, KeyEvidence) and event.key != state.posted:
+        return _go(state, B.KEYED, key=event.key, posted=event.key, dispute_by=event.dispute_by, evidence=None)
+    return _posted_later(state, event, now)
+
+
 def _overdue(state: BuyerState, event: ev.Tick, now: Clock) -> BuyerState:
     if now.time <= max(state.deliver_by, state.retry_at):
         return state
@@ -288,6 +295,7 @@ BUYER_TABLE: dict[tuple[Buyer, type], Handler] = {
     (B.WITHDRAWING, ev.Withdrawn): _withdrawn,
     (B.WITHDRAWING, ev.Failed): _call_failed,
     (B.WITHDRAWING, ev.Tick): _rested,
+    (B.DISPUTING, ev.Posted): _posted_again,
     (B.DISPUTING, ev.Finished): _finished_disputing,
     (B.DISPUTING, ev.Proven): _proven_disputing,
     (B.DISPUTING, ev.Failed): _call_failed,

@@ -7,12 +7,14 @@ A block producer could discard blocks whose sample hurts him; that costs him a b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 import msgspec
 
-from protocols.exchange.messages import MAX_OPENINGS
+from protocols.errors import Malformed, RuleBroken
+from protocols.exchange.messages import MAX_OPENINGS, Opening
+from protocols.sealed import Part, Payload, Record, open_cell, unpack_cell
 
 BLOCKS_LATER = 2  # the next block's producer may be the one who mines the offer; its successor's hash is not his alone
 SHARE = 16  # one cell of 16 is opened: what a seller gives away for nothing
@@ -41,6 +43,15 @@ class Measured(msgspec.Struct, frozen=True):
     records_milli: int
     opened: int
     unreadable: int = 0
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What the opened cells hold. A piece of a long record stands in `records` with its slice of the text."""
+
+    records: list[Record]
+    records_milli: int
+    opened: int
+    unreadable: int
 
 
 class Tolerances(msgspec.Struct, frozen=True):
@@ -87,6 +98,25 @@ def sample_indices(block_hash: bytes, root: bytes, cells: int, count: int) -> li
         drawn, counter = _below(seed, counter, last + 1)
         chosen.add(last if drawn in chosen else drawn)
     return sorted(chosen)
+
+
+def open_sample(payload: Payload, indices: Sequence[int], openings: Sequence[Opening]) -> Sample:
+    """Decode the cells that a seller opened. Raises RuleBroken when they are not the chosen ones, WrongKey for a key
+    or a cell that is not the committed one; a committed cell without records only counts as unreadable.
+    """
+    if [opening.cell for opening in openings] != list(indices):
+        raise RuleBroken("the seller opened other cells than the ones chosen")
+    sample, unreadable, milli = [], 0, 0
+    for opening in openings:
+        try:
+            found = unpack_cell(open_cell(payload, opening.cell, opening.key))
+        except Malformed:
+            unreadable += 1
+            continue
+        rows = [found.record] if isinstance(found, Part) else found
+        milli += 1_000 // found.parts if isinstance(found, Part) else 1_000 * len(rows)
+        sample.extend(rows)
+    return Sample(sample, milli, len(openings), unreadable)
 
 
 def pass_probability(junk_ppm: int, count: int) -> float:
