@@ -77,6 +77,10 @@ class Abi:
         except (EncodingError, OverflowError) as err:
             raise ValueError(f"{name}: {err}") from err
 
+    def function_of(self, data: bytes) -> str:
+        """The name of the function that calldata calls, or ""."""
+        return next((name for name, selector in self._selectors.items() if selector == data[:4]), "")
+
     def result(self, name: str, data: bytes) -> tuple[Any, ...]:
         """What a call returned. Raises ValueError for bytes that are not of the declared types."""
         return _decode(self.functions[name].outputs, data, name)

@@ -163,6 +163,15 @@ class Chain:
         except RpcError as err:
             raise self.revert(err) or err from None
 
+    def describe(self, to: str, data: bytes) -> str:
+        """A call for people: "bank.settle", "transfer of coins", or the address and selector of a stranger's."""
+        name = next((known for known, address in self.addresses.items() if address.lower() == to.lower()), to)
+        abi = self._abis.get(to.lower())
+        function = abi.function_of(data) if abi else ""
+        if not data:
+            return f"coins to {name}"
+        return f"{name}.{function or '0x' + data[:4].hex()}"
+
     def revert(self, err: RpcError) -> Reverted | None:
         """The revert that an endpoint's error stands for, or None when it is another trouble."""
         return decode_revert(err, list(self._abis.values()))

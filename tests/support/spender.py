@@ -61,7 +61,7 @@ class DyingTransactions(Transactions):
 
 async def spend(url: str, addresses: dict[str, str], chain_id: int, folder: Path, instant: str) -> None:
     DyingRpc.instant = DyingTransactions.instant = instant
-    transact.Transactions = DyingTransactions  # type: ignore[misc]
+    vars(transact)["Transactions"] = DyingTransactions
     rpc = DyingRpc(url)
     chain = Chain(rpc, addresses, chain_id)
     async with (

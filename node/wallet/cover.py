@@ -1,0 +1,114 @@
+"""What stands behind a payer's vouchers on chain, read at one block and remembered for a short time.
+
+Settling moves money from a payer's free deposit to the `paid` of a lane in one step, so the difference
+
+    free + reserved − (newest voucher − paid)        all at one block
+
+does not change by it: a remembered snapshot stays true until the payer leaves, or pays somebody else.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+import trio
+
+from contracts.bindings.bank import Delegate, Lane
+from contracts.chain import Chain
+from contracts.errors import ChainError
+from node.wallet.errors import WalletError
+
+FRESH_S = 30.0  # how long a snapshot is believed; an exit takes at least minutes
+STALE_S = 600.0  # how long it is believed while the chain cannot be read
+REMEMBERED = 4_096  # payers; a stranger beyond that is read anew
+
+LaneKey = tuple[str, int]  # payee, lane
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A payer's deposit and some lanes at one block, times in UTC seconds."""
+
+    free_wei: int
+    exiting_wei: int
+    exit_at: int
+    lanes: Mapping[LaneKey, Lane]
+    delegate: Delegate | None
+    block: int
+    read_at: float
+
+    def behind(self, lane: LaneKey, now: int) -> int:
+        """Base units that stand behind vouchers on `lane`: the free deposit (without what is about to leave) and the
+        lane's hard cover.
+        """
+        leaving = self.exiting_wei if self.exit_at and now >= self.exit_at else 0
+        known = self.lanes.get(lane)
+        reserved = known.reserved_wei if known and known.reserved_until > now else 0
+        return max(0, self.free_wei - leaving) + reserved
+
+    def paid(self, lane: LaneKey) -> int:
+        known = self.lanes.get(lane)
+        return known.paid_wei if known else 0
+
+
+class ChainSilent(WalletError):
+    kind = "chain_unavailable"
+    hint = "the chain endpoint does not answer; try again later"
+
+
+class Cover:
+    """Snapshots of payers, by payer and signer."""
+
+    def __init__(
+        self, chain: Chain, *, fresh_s: float = FRESH_S, clock: Callable[[], float] = trio.current_time
+    ) -> None:
+        self._chain = chain
+        self._fresh_s = fresh_s
+        self._clock = clock
+        self._known: OrderedDict[tuple[str, str], Snapshot] = OrderedDict()
+        self._reading = trio.CapacityLimiter(4)  # strangers cannot make us flood the endpoint
+
+    def forget(self, payer: str) -> None:
+        """After a deposit or an exit of ours."""
+        for key in [key for key in self._known if key[0] == payer]:
+            del self._known[key]
+
+    async def of(self, payer: str, signer: str, lanes: Iterable[LaneKey], *, newest: bool = False) -> Snapshot:
+        """A snapshot that has all of `lanes`, as fresh as configured, or read now when `newest`.
+
+        Raises ChainSilent when there is none and the chain cannot be read.
+        """
+        wanted = set(lanes)
+        known = self._known.get((payer, signer))
+        age = self._clock() - known.read_at if known else float("inf")
+        if known and not newest and age < self._fresh_s and wanted <= known.lanes.keys():
+            self._known.move_to_end((payer, signer))
+            return known
+        try:
+            fresh = await self._read(payer, signer, wanted | (set(known.lanes) if known else set()))
+        except ChainError as err:
+            if known and age < STALE_S and wanted <= known.lanes.keys():
+                return known
+            raise ChainSilent(f"what stands behind {payer} cannot be read: {err}") from err
+        self._known[payer, signer] = fresh
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return fresh
+
+    async def _read(self, payer: str, signer: str, lanes: set[LaneKey]) -> Snapshot:
+        async with self._reading:
+            bank = self._chain.bank
+            block = await self._chain.block_number()
+            account = await bank.account(payer, block)
+            found = {key: await bank.lane(payer, key[0], key[1], block) for key in lanes}
+            delegate = None if signer == payer else await bank.delegate(payer, signer)
+        return Snapshot(
+            free_wei=account.free_wei,
+            exiting_wei=account.exiting_wei,
+            exit_at=account.exit_at,
+            lanes=found,
+            delegate=delegate,
+            block=block,
+            read_at=self._clock(),
+        )
