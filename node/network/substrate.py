@@ -12,6 +12,7 @@ connection. Measured by tests/bench/network.py. What is replaced, with its lines
 - `Yamux._write_frame` (yamux.py 851–876): builds a debug string for every frame; a cancellation inside send_all()
   leaves half a message on the wire and the cipher out of step.
 - `Yamux._read_data_body` (yamux.py 1177–1180): a peer may announce a 4 GiB frame, which would be buffered whole.
+- the attribute `YamuxStream.recv_window` (yamux.py 1543–1551): who sends more than its window is only warned of.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def install() -> str:
     YamuxStream._auto_tune_and_send_window_update = _credit
     YamuxStream.write = _write
     YamuxStream.send_window = property(_window, _set_window)
+    YamuxStream.recv_window = property(_credit_left, _set_credit_left)
     Yamux._write_frame = _write_frame
     Yamux._read_data_body = _read_data_body
     return ""
@@ -189,6 +191,17 @@ def _set_window(self: Any, value: int) -> None:
         opened.set()
 
 
+def _credit_left(self: Any) -> int:
+    return int(self.__dict__.get("_recv_window", 0))
+
+
+def _set_credit_left(self: Any, value: int) -> None:
+    if value < 0:
+        # of all exceptions, the reading loop ends the connection on this one only; on others it would go on
+        raise trio.TooSlowError("a peer sent more than its window")
+    self.__dict__["_recv_window"] = value
+
+
 async def _write_frame(self: Any, data: bytes) -> None:
     async with self._write_lock:
         # Shielded: half a Noise message on the wire makes every later byte undecipherable. Bounded: a frozen peer's
@@ -202,7 +215,6 @@ async def _write_frame(self: Any, data: bytes) -> None:
 
 async def _read_data_body(self: Any, length: int) -> bytes:
     if length > MAX_FRAME_BYTES:
-        # of all exceptions, the reading loop ends the connection on this one only; on others it would go on mid-frame
-        raise trio.TooSlowError(f"a frame of {length} bytes was announced")
+        raise trio.TooSlowError(f"a frame of {length} bytes was announced")  # see _set_credit_left
     with trio.fail_after(STREAM_STALL_S):
         return bytes(await read_exactly(self.secured_conn, length))
