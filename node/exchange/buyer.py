@@ -114,6 +114,11 @@ class Purchases:
             task_status.started()
             await trio.sleep_forever()
 
+    def resume(self) -> None:
+        """Begin again what every open purchase waits for: after an unlock, calls need not rest any longer."""
+        for runner in list(self._runners.values()):
+            runner.resume()
+
     async def buy(self, offer: str, max_price_wei: int) -> str:
         """Begin to buy; returns the deal's id at once. Raises NotFound, OwnOffer, WalletLocked."""
         self._transactor.require_unlocked()

@@ -99,6 +99,11 @@ class Sales:
             task_status.started()
             await trio.sleep_forever()
 
+    def resume(self) -> None:
+        """Begin again what every open sale waits for: after an unlock, calls need not rest any longer."""
+        for runner in list(self._runners.values()):
+            runner.resume()
+
     # --- answers to buyers ---
 
     async def _answer(self, peer: PeerId, body: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -24,7 +25,7 @@ class Wallet(Protocol):
 class Claims(Protocol):
     """Shares of models' revenue, found and claimed by the models' room."""
 
-    async def claimable(self) -> list[Owed]: ...
+    async def claimable(self) -> Sequence[Owed]: ...
     async def claim(self, source: str) -> Receipt: ...
 
 

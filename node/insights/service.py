@@ -14,6 +14,7 @@ from node.market.catalog import Catalog
 from node.market.match import meets
 from node.shard import Filter, Shard
 from protocols.demand.demand import Demand
+from protocols.ids import Address
 from protocols.offers.offer import Offer
 from protocols.quality import WEIGHTS
 from protocols.wei import parse_wei
@@ -26,6 +27,15 @@ class Claimable(Protocol):
     """What the contracts owe this wallet."""
 
     async def list(self) -> list[Owed]: ...
+
+
+class Wallet(Protocol):
+    """Whose figures these are; there may be no wallet yet."""
+
+    @property
+    def exists(self) -> bool: ...
+    @property
+    def address(self) -> Address: ...
 
 
 class DemandFigure(msgspec.Struct, frozen=True):
@@ -41,12 +51,16 @@ class DemandFigure(msgspec.Struct, frozen=True):
 class Insights:
     """Overview, demand, earnings, quality."""
 
-    def __init__(self, *, shard: Shard, catalog: Catalog, deals: Deals, rewards: Claimable, address: str) -> None:
+    def __init__(self, *, shard: Shard, catalog: Catalog, deals: Deals, rewards: Claimable, wallet: Wallet) -> None:
         self._shard = shard
         self._catalog = catalog
         self._deals = deals
         self._rewards = rewards
-        self._address = address
+        self._wallet = wallet
+
+    @property
+    def _address(self) -> str:
+        return self._wallet.address if self._wallet.exists else ""
 
     async def overview(self) -> dict[str, object]:
         """Records, offers, demands, deals and what can be claimed, in one view."""

@@ -25,8 +25,6 @@ from protocols.wei import parse_wei
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_LIFETIME_S = 7 * 86_400
-
 
 class DemandDesk:
     """Post, list, match and withdraw demands."""
@@ -41,6 +39,7 @@ class DemandDesk:
         context: Context,
         events: Events,
         clock: Callable[[], int],
+        lifetime_s: int,
     ) -> None:
         self._embedder = embedder
         self._store = store
@@ -49,6 +48,7 @@ class DemandDesk:
         self._context = context
         self._events = events
         self._clock = clock
+        self._lifetime_s = lifetime_s
         self._own: dict[str, str] = {}
         gossip.on_item(self._match_new)
 
@@ -70,7 +70,7 @@ class DemandDesk:
             model_id=self._embedder.model_id,
             max_price_wei=str(max_price_wei),
             created_at=now,
-            expires_at=until or now + DEFAULT_LIFETIME_S,
+            expires_at=until or now + self._lifetime_s,
         )
         item = await self._gossip.announce(demands.KIND, encode(body), domain)
         await self._store.add(item.id, text, now)

@@ -134,12 +134,16 @@ class Offers:
                 raise NothingToSell(f"more than {MAX_RECORDS} records fit: sell them in parts, by filter")
         return found
 
-    async def resume(self) -> None:
-        """Index open offers, and finish publications that a crash cut off."""
+    async def load(self) -> None:
+        """Remember which records stand in which open offer."""
         for row in await self._store.all():
             if row.state == "announced":
                 self._index(row)
-            elif row.state in ("sealed", "registered", "offered"):
+
+    async def resume(self) -> None:
+        """Finish publications that a crash cut off. Raises as `publish`."""
+        for row in await self._store.all():
+            if row.state in ("sealed", "registered", "offered"):
                 log.info("publication resumes", publication=row.publication, state=row.state)
                 await self._advance(row)
 

@@ -167,6 +167,7 @@ async def open_trader(
         await nursery.start(purchases.serve)
         await nursery.start(sales.serve)
         await nursery.start(watch.serve)
+        await offers.load()
         await offers.resume()
         yield Trader(
             account=account, wire=wire, chain=chain, transactor=transactor, shard=shard, embedder=embedder,

@@ -1,0 +1,92 @@
+"""A node: a flat stack of layers, started in this order and stopped in reverse. Start reading here.
+
+    base        journal, keys, chain, outbox          what must be right
+    carriage    network, blocks, embedder, shard      what is carried and kept
+    market      catalogue, gossip, offers, demands    what is on offer and what is wanted
+    exchange    purchases, sales                      how data changes hands
+    money       vouchers, deposits, settlement        how use is paid
+    learning    models, feedback, rewards             what it is for
+    face        jobs, methods, socket, console        how one asks for it
+
+A crash in one service ends the node with its own traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+import structlog
+
+from config.loader import Loaded
+from config.paths import NodePaths
+from node.embed import Embedder
+from node.face import open_face
+from node.identity.wallet_key import Wallet
+from node.layers import (
+    Base,
+    Carriage,
+    Exchange,
+    Learning,
+    Market,
+    Money,
+    open_base,
+    open_carriage,
+    open_exchange,
+    open_learning,
+    open_market,
+    open_money,
+)
+from node.network import Network
+from node.resume import resume_when_unlocked
+
+log = structlog.get_logger(__name__)
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """The running services, by layer."""
+
+    loaded: Loaded
+    paths: NodePaths
+    base: Base
+    carriage: Carriage
+    market: Market
+    exchange: Exchange
+    money: Money
+    learning: Learning
+
+    @property
+    def wallet(self) -> Wallet:
+        return self.base.wallet
+
+    @property
+    def network(self) -> Network:
+        return self.carriage.network
+
+
+@asynccontextmanager
+async def open_node(
+    loaded: Loaded, paths: NodePaths, *, stop: Callable[[], None], embedder: Embedder | None = None
+) -> AsyncIterator[Node]:
+    """Start a node; it is ready when this yields and stopped when the block ends. `stop` asks for that end."""
+    async with AsyncExitStack() as stack:
+        base = await open_base(stack, loaded, paths)
+        carriage = await open_carriage(stack, base, embedder)
+        market = await open_market(base, carriage)
+        exchange = await open_exchange(base, carriage, market)
+        money = open_money(base)
+        learning = open_learning(base, carriage, market, exchange, money)
+        node = Node(
+            loaded=loaded,
+            paths=paths,
+            base=base,
+            carriage=carriage,
+            market=market,
+            exchange=exchange,
+            money=money,
+            learning=learning,
+        )
+        base.nursery.start_soon(resume_when_unlocked, node)
+        await open_face(stack, node, stop)
+        yield node

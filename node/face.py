@@ -1,0 +1,130 @@
+"""How one asks a node for things: every method by its noun, the socket, health, the console."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from node.journal.jobs import Jobs
+from node.layers import now
+from node.observe.health import Health
+from node.observe.metrics import Metrics
+from node.rpc.dispatch import Dispatcher
+from node.rpc.jobs import JobRunner, open_jobs
+from node.rpc.method import Method
+from node.rpc.methods import (
+    collect,
+    config,
+    deals,
+    demands,
+    events,
+    feedback,
+    insights,
+    jobs,
+    log,
+    models,
+    offers,
+    peers,
+    records,
+    rewards,
+    rpc,
+    search,
+    wallet,
+)
+from node.rpc.methods import (
+    node as node_noun,
+)
+from node.rpc.registry import Registry
+from node.rpc.server import open_rpc
+
+if TYPE_CHECKING:
+    from node.app import Node
+
+
+async def open_face(stack: AsyncExitStack, node: Node, stop: Callable[[], None]) -> None:
+    """Jobs, methods, socket. When this returns the node answers."""
+    runner = await stack.enter_async_context(open_jobs(Jobs(node.base.journal), node.base.events, now))
+    health, metrics = checks(node), Metrics(version("schwung"))
+    registry = Registry(methods(node, runner, health, stop))
+    registry.add(rpc.methods(registry))
+    await stack.enter_async_context(open_rpc(node.paths.check_socket(), Dispatcher(registry, metrics)))
+
+
+def methods(node: Node, runner: JobRunner, health: Health, stop: Callable[[], None]) -> list[Method]:
+    """Every method of the node but `rpc.discover`."""
+    market, carriage, learning = node.market, node.carriage, node.learning
+    facts = Facts(node)
+    about = node_noun.About(
+        version=version("schwung"),
+        network=node.base.context.network,
+        chain_id=node.base.context.chain_id,
+        started_at=now(),
+        datadir=str(node.paths.root),
+    )
+    return [
+        *node_noun.methods(about, facts, health, stop),
+        *peers.methods(carriage.network),
+        *collect.methods(carriage.collector, runner, node.loaded.settings.collect.default_licence),
+        *records.methods(carriage.shard, carriage.embedder),
+        *offers.methods(market.offers, market.catalog, carriage.embedder, facts.whose),
+        *demands.methods(market.demands, market.catalog, facts.whose),
+        *search.methods(market.search),
+        *deals.methods(node.exchange.desk),
+        *wallet.methods(node.money.wallet),
+        *models.methods(learning.models, runner),
+        *feedback.methods(learning.feedback),
+        *rewards.methods(learning.rewards),
+        *insights.methods(learning.insights),
+        *config.methods(node.loaded, node.paths.config),
+        *log.methods(),
+        *events.methods(node.base.events),
+        *jobs.methods(runner),
+    ]
+
+
+class Facts:
+    """What the services know of themselves, for the home screen."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def whose(self) -> str:
+        """The own address, '' without a wallet."""
+        return self._node.wallet.address if self._node.wallet.exists else ""
+
+    async def facts(self) -> dict[str, Any]:
+        """peer_id, address, listen, peers, shard, wallet, block."""
+        node = self._node
+        address = self.whose()
+        token = await node.base.chain.token.balance(address) if address else 0
+        return {
+            "peer_id": node.network.peer_id,
+            "address": address,
+            "listen": list(node.network.addresses),
+            "peers": len(node.network.peers()),
+            "shard": {"records": await node.carriage.shard.count()},
+            "wallet": {"locked": node.wallet.locked, "balance": str(token)},
+            "domains": node.market.gossip.domains,
+            "block": await node.base.chain.block_number(),
+        }
+
+
+def checks(node: Node) -> Health:
+    """The named checks of `node.health` and `/readyz`."""
+    health = Health()
+
+    async def chain() -> str:
+        await node.base.chain.check()
+        return f"block {await node.base.chain.block_number()}"
+
+    async def connected() -> str:
+        return f"{len(node.network.peers())} peers"
+
+    async def held() -> str:
+        return f"{await node.carriage.shard.count()} records"
+
+    for name, check in (("chain", chain), ("network", connected), ("shard", held)):
+        health.add(name, check)
+    return health
