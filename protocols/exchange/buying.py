@@ -37,8 +37,8 @@ def step_buyer(state: BuyerState, event: ev.BuyerEvent, now: Clock) -> tuple[Buy
     after = handler(state, event, now) if handler else state
     if after == state:
         return state, []
-    before = plan_buyer(state, now)
-    return after, [action for action in plan_buyer(after, now) if action not in before]
+    before = plan_buyer(state)
+    return after, [action for action in plan_buyer(after) if action not in before]
 
 
 def _go(state: BuyerState, phase: Buyer, **changes: Any) -> BuyerState:

@@ -11,7 +11,6 @@ from enum import StrEnum
 import msgspec
 
 from protocols.exchange import events as ev
-from protocols.exchange.events import Clock
 from protocols.exchange.handover import CellEvidence, KeyEvidence, MaskedKey, public_point
 from protocols.exchange.sampling import sample_block, sample_count
 from protocols.wei import Wei
@@ -91,9 +90,9 @@ class BuyerState(msgspec.Struct, frozen=True, kw_only=True):
         return f"BuyerState({self.terms.deal}, {self.phase}, sale={self.sale!r}, reason={self.reason!r})"
 
 
-def plan_buyer(state: BuyerState, now: Clock) -> list[ev.BuyerAction]:
-    """What a purchase in this state waits for or has to do. A call that failed rests until its time."""
-    if state.retry_at > now.time:
+def plan_buyer(state: BuyerState) -> list[ev.BuyerAction]:
+    """What a purchase in this state waits for or has to do. A failed call rests until a Tick finds its time come."""
+    if state.retry_at:
         return [ev.Wait(state.retry_at)]
     return _PLANS[state.phase](state) if state.phase in _PLANS else []
 

@@ -73,18 +73,18 @@ def step_seller(state: SellerState, event: ev.SellerEvent, now: Clock) -> tuple[
 
     Journal the state before doing it: the journal then knows of every key that left.
     """
-    before = plan_seller(state, now)
+    before = plan_seller(state)
     after = _advance(state, event, now)
     answer = [_answer(after, now)] if isinstance(event, ev.KeyAsked) else []
     if isinstance(event, ev.KeyAsked) and isinstance(answer[0], ev.HandOver):
         phase = S.HANDED_OVER if after.phase is S.LOCKED else after.phase
         after = msgspec.structs.replace(after, phase=phase, handed_over=True)
-    return after, [*answer, *(action for action in plan_seller(after, now) if action not in before)]
+    return after, [*answer, *(action for action in plan_seller(after) if action not in before)]
 
 
-def plan_seller(state: SellerState, now: Clock) -> list[ev.SellerAction]:
-    """What a sale in this state waits for or has to do. A call that failed rests until its time."""
-    if state.retry_at > now.time:
+def plan_seller(state: SellerState) -> list[ev.SellerAction]:
+    """What a sale in this state waits for or has to do. A call that failed rests until a Tick finds its time come."""
+    if state.retry_at:
         return [ev.Wait(state.retry_at)]
     return resume_seller(state)
 
