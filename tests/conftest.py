@@ -1,0 +1,33 @@
+"""What holds for every test: chain tests say why they are skipped, nobody's own settings are seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Say once and clearly why chain tests are skipped where there is no anvil."""
+    if not any(item.get_closest_marker("chain") or item.get_closest_marker("e2e") for item in items):
+        return
+    from contracts.anvil import AnvilError, require_anvil
+
+    try:
+        require_anvil()
+    except AnvilError as err:
+        skip = pytest.mark.skip(reason=str(err))
+        for item in items:
+            if item.get_closest_marker("chain") or item.get_closest_marker("e2e"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nobodys_settings() -> Iterator[None]:
+    """No test may see the settings of whoever runs it."""
+    taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("SCHWUNG_")}
+    if "SCHWUNG_ANVIL" in taken:
+        os.environ["SCHWUNG_ANVIL"] = taken["SCHWUNG_ANVIL"]
+    yield
+    os.environ.update(taken)
