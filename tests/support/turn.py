@@ -176,17 +176,18 @@ class Turn:
         seconds = time.monotonic() - began
         self.model = trained["model"]
         judged = builder.call("models.evaluate", model=self.model)
+        before, after = judged["before"]["mean"], judged["after"]["mean"]
         self.report["train"] = {
             "model": self.model,
             "metric": judged["metric"],
-            "before": judged["before"],
-            "after": judged["after"],
+            "before": before,
+            "after": after,
             "held_out": judged["held_out"],
             "seconds": round(seconds, 2),
         }
-        require(judged["after"] > judged["before"], "training made the model no better on the held-out part")
+        require(after > before, "training made the model no better on the held-out part")
         builder.call("models.publish", model=self.model, price=self.price)
-        return f"{judged['metric']} {judged['before']:.3f} → {judged['after']:.3f} on {judged['held_out']} held out"
+        return f"{judged['metric']} {before:.3f} → {after:.3f} on {judged['held_out']} held out"
 
     # --- 4 consume ---
 
@@ -202,16 +203,17 @@ class Turn:
             answer = consumer.call("models.call", model=self.model, input=QUESTIONS[number % len(QUESTIONS)])
             times.append(1_000 * (time.monotonic() - began))
             require(len(answer["outputs"][0]) > 0, "a paid call brought nothing")
-            self.receipt = answer["receipt"]
+            self.receipt = answer["receipts"][-1]
         self._embed_over_http()
-        settled = builder.call("wallet.settle", model=self.model)
-        require(int(settled["amount_wei"]) > 0, "the batch settled nothing")
+        batches = builder.call("models.settle", model=self.model)["items"]
+        require(len(batches) == 1 and int(batches[0]["amount_wei"]) > 0, "the calls were not settled in one batch")
+        settled = batches[0]
         self.report["serve"] = {
             "calls": self.calls + 1,
             "p50_ms": round(statistics.median(times), 1),
             "vouchers": settled["vouchers"],
-            "settle_tx": settled["tx"],
-            "gas": settled["gas"],
+            "settle_tx": settled["transaction"],
+            "gas": settled["gas_used"],
         }
         return f"{self.calls + 1} paid calls, p50 {statistics.median(times):.0f} ms, settled in one transaction"
 

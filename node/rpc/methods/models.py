@@ -12,7 +12,7 @@ from node.rpc.jobs import JobRunner, Progress
 from node.rpc.method import Method
 from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, items, shown
 
-Task = Literal["retrieval", "classification"]
+Task = Literal["retrieval", "classify"]
 Inputs = Text | Annotated[list[Text], Meta(min_length=1, max_length=64)]
 View = Mapping[str, Any] | msgspec.Struct
 
@@ -28,10 +28,11 @@ class Models(Protocol):
     async def evaluate(self, model: str) -> View: ...
     async def publish(self, model: str, price_wei: int) -> View: ...
     async def call(self, model: str, inputs: Sequence[str]) -> View: ...
+    async def settle(self, model: str | None) -> Sequence[View]: ...
 
 
 def methods(models: Models, jobs: JobRunner) -> list[Method]:
-    """Train, list, get, evaluate, publish, call."""
+    """Train, list, get, evaluate, publish, call, settle."""
 
     async def train(
         domain: Domain, task: Task, base: Name | None = None, filter: dict[str, Any] | None = None
@@ -64,6 +65,10 @@ def methods(models: Models, jobs: JobRunner) -> list[Method]:
         """Call a model, here or at its provider, and pay by voucher."""
         return dict(shown(await models.call(model, [input] if isinstance(input, str) else input)))
 
+    async def settle(model: Name | None = None) -> Result:
+        """Bring the vouchers for one own model, or for all, to the chain now; the node also does it by itself."""
+        return items(await models.settle(model))
+
     return [
         Method("models.train", train),
         Method("models.list", listed),
@@ -71,4 +76,5 @@ def methods(models: Models, jobs: JobRunner) -> list[Method]:
         Method("models.evaluate", evaluate, deadline_s=600),
         Method("models.publish", publish, deadline_s=300),
         Method("models.call", call, deadline_s=120),
+        Method("models.settle", settle, deadline_s=300),
     ]
