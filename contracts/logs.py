@@ -57,7 +57,10 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class LogTail:
-    """A follower of some contracts' events. It keeps no state of its own: everything is in the cursor."""
+    """A follower of some contracts' events. It keeps no state of its own: everything is in the cursor.
+
+    `confirmations`: blocks from an event's own to the head, both counted; 0 and 1 tell of it at once.
+    """
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class LogTail:
         self._addresses = list(addresses)
         self._topics = list(topics)
         self._first = first
-        self._confirmations = confirmations
+        self._behind = max(0, confirmations - 1)  # a block counts itself as its first confirmation
         self._window = window
         self._step = step
 
@@ -82,7 +85,7 @@ class LogTail:
         """Everything since `cursor` (an empty dict at first). Raises RpcUnavailable, or WrongChain on a reset chain."""
         state = await self._open(cursor)
         changes = [Change(log, removed=True) for log in await self._rewind(state)]
-        head = await self._source.block_number() - self._confirmations
+        head = await self._source.block_number() - self._behind
         for _ in range(STEPS_A_POLL):
             if state.next > head or not await self._advance(state, head, changes):
                 break

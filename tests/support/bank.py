@@ -1,0 +1,47 @@
+"""A voucher bank in memory: what `node.wallet.cover` reads of the chain, to be set by tests at will."""
+
+from __future__ import annotations
+
+from contracts.bindings.bank import Account, Delegate, Lane
+from contracts.bindings.binding import BlockTag
+from contracts.errors import RpcUnavailable
+
+
+class FakeBank:
+    address = "0x3333333333333333333333333333333333333333"
+
+    def __init__(self) -> None:
+        self.free: dict[str, int] = {}
+        self.exits: dict[str, tuple[int, int]] = {}
+        self.lanes: dict[tuple[str, str, int], Lane] = {}
+        self.delegates: dict[tuple[str, str], Delegate] = {}
+        self.reads = 0
+        self.silent = False
+
+    async def account(self, payer: str, block: BlockTag = "latest") -> Account:
+        self.reads += 1
+        return Account(self.free.get(payer, 0), *self.exits.get(payer, (0, 0)))
+
+    async def lane(self, payer: str, payee: str, lane: int, block: BlockTag = "latest") -> Lane:
+        return self.lanes.get((payer, payee, lane), Lane(0, 0, 0))
+
+    async def delegate(self, payer: str, signer: str) -> Delegate:
+        return self.delegates.get((payer, signer), Delegate(0, 0, 0))
+
+    def settle(self, payer: str, payee: str, lane: int, sum_wei: int) -> None:
+        """As the contract does it: the lane's sum rises by what the deposit loses."""
+        before = self.lanes.get((payer, payee, lane), Lane(0, 0, 0))
+        self.free[payer] -= sum_wei - before.paid_wei
+        self.lanes[payer, payee, lane] = Lane(sum_wei, before.reserved_wei, before.reserved_until)
+
+
+class FakeChain:
+    """The two members that `Cover` uses."""
+
+    def __init__(self) -> None:
+        self.bank = FakeBank()
+
+    async def block_number(self) -> int:
+        if self.bank.silent:
+            raise RpcUnavailable("away")
+        return 1
