@@ -9,7 +9,10 @@ from typing import Any
 
 from config.amounts import tokens
 
-AMOUNTS = {"token", "native", "deposited", "credit", "owed", "balance", "paid", "price", "amount", "reserved"}
+AMOUNTS = {
+    "token", "native", "deposited", "credit", "owed", "balance", "paid", "price", "amount", "promised", "leaving",
+    "session_left", "value", "cost", "cumulative", "settled",
+}  # fmt: skip
 # the columns of a listing that matter, in the order of mattering; ids stand whole so that they can be copied
 COLUMNS = {
     "offers.list": ("title", "domain", "records", "price_wei", "mine", "offer"),
@@ -26,11 +29,28 @@ COLUMNS = {
     "feedback.list": ("rating", "ticket_ok", "comment", "subject"),
     "rewards.list": ("source", "amount_wei"),
     "rewards.claim": ("source", "amount_wei", "tx"),
-    "wallet.history": ("at", "kind", "amount_wei", "tx"),
+    "wallet.history": ("at", "what", "value", "cost", "state", "hash"),
+    "wallet.lanes": ("side", "cumulative", "settled", "at", "payer", "payee"),
+    "devnet": ("name", "state", "pid", "peers", "address", "socket"),
     "config.get": ("key", "value", "origin"),
     "node.health": ("ok", "name", "note", "hint"),
 }
-IDS = ("offer", "demand", "deal", "model", "job", "id", "feedback", "record", "peer", "address", "tx", "source")
+IDS = (
+    "offer",
+    "demand",
+    "deal",
+    "model",
+    "job",
+    "id",
+    "feedback",
+    "record",
+    "peer",
+    "address",
+    "tx",
+    "hash",
+    "source",
+    "socket",
+)
 
 
 def result(method: str, value: Any) -> str:

@@ -10,10 +10,12 @@ from config.loader import Loaded
 from node.embed import Embedder
 from node.feedback.rewards import Rewards
 from node.feedback.service import Feedback
+from node.insights.service import Insights
 from node.market.catalog import Catalog
 from node.market.demands import DemandDesk
 from node.market.offers import Offers
 from node.market.search import Search
+from node.models.service import Models
 from node.observe.events import EventBus
 from node.observe.health import Health
 from node.rpc.jobs import JobRunner
@@ -63,10 +65,10 @@ class Services:
     search: Search
     deals: deals.Deals
     wallet: wallet.Wallet
-    models: models.Models
+    models: Models
     feedback: Feedback
     rewards: Rewards
-    insights: insights.Insights
+    insights: Insights
     whose: Callable[[], str]
 
 
@@ -81,7 +83,7 @@ def registry(s: Services) -> Registry:
     all_methods.add(demands.methods(s.demands, s.catalog, s.whose))
     all_methods.add(search.methods(s.search))
     all_methods.add(deals.methods(s.deals))
-    all_methods.add(wallet.methods(s.wallet))
+    all_methods.add(wallet.methods(s.wallet, s.models))
     all_methods.add(models.methods(s.models, s.jobs))
     all_methods.add(feedback.methods(s.feedback))
     all_methods.add(rewards.methods(s.rewards))

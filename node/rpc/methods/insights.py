@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
-
+from node.insights.service import Insights
 from node.rpc.method import Method
 from node.rpc.values import Domain, Result, shown
-
-View = Mapping[str, Any]
-
-
-class Insights(Protocol):
-    """What the business intelligence does for this noun."""
-
-    async def overview(self) -> View: ...
-    async def demand(self, domain: str | None) -> View: ...
-    async def earnings(self) -> View: ...
-    async def quality(self) -> View: ...
 
 
 def methods(insights: Insights) -> list[Method]:

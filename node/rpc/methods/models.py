@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
+from node.models.service import Models
 from node.rpc.jobs import JobRunner, Progress
 from node.rpc.method import Method
 from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, items, shown
 
 Task = Literal["retrieval", "classify"]
 Inputs = Text | Annotated[list[Text], Meta(min_length=1, max_length=64)]
-View = Mapping[str, Any] | msgspec.Struct
-
-
-class Models(Protocol):
-    """What the models' room does for this noun."""
-
-    async def train(
-        self, domain: str, task: str, *, base: str | None, filter: Mapping[str, Any], progress: Progress
-    ) -> View: ...
-    async def list(self, limit: int) -> Sequence[View]: ...
-    async def get(self, model: str) -> View: ...
-    async def evaluate(self, model: str) -> View: ...
-    async def publish(self, model: str, price_wei: int) -> View: ...
-    async def call(self, model: str, inputs: Sequence[str]) -> View: ...
-    async def settle(self, model: str | None) -> Sequence[View]: ...
+Side = Literal["query", "document"]
 
 
 def methods(models: Models, jobs: JobRunner) -> list[Method]:
@@ -57,13 +43,16 @@ def methods(models: Models, jobs: JobRunner) -> list[Method]:
         """Evaluate an own model again on its held-out part, before and after training."""
         return dict(shown(await models.evaluate(model)))
 
-    async def publish(model: Name, price: Amount) -> Result:
-        """Register an own model with its contributors' shares, announce and serve it; `price` is for one unit."""
-        return dict(shown(await models.publish(model, int(price))))
+    async def publish(model: Name, price: Amount, force: bool = False) -> Result:
+        """Register an own model with its contributors' shares, announce and serve it; `price` is for one input.
 
-    async def call(model: Name, input: Inputs) -> Result:
-        """Call a model, here or at its provider, and pay by voucher."""
-        return dict(shown(await models.call(model, [input] if isinstance(input, str) else input)))
+        A model that is no better on its held-out part than its base is refused, unless `force` says otherwise.
+        """
+        return dict(shown(await models.publish(model, int(price), force=force)))
+
+    async def call(model: Name, input: Inputs, side: Side = "query") -> Result:
+        """Call a model, here or at its provider, and pay by voucher; `side` is what a retriever embeds."""
+        return dict(shown(await models.call(model, [input] if isinstance(input, str) else input, side=side)))
 
     async def settle(model: Name | None = None) -> Result:
         """Bring the vouchers for one own model, or for all, to the chain now; the node also does it by itself."""

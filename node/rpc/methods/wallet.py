@@ -13,6 +13,19 @@ from node.rpc.values import Amount, Duration, Limit, Name, Result, Secret, items
 View = Mapping[str, Any] | msgspec.Struct
 
 
+class Batch(Protocol):
+    """Vouchers settled in one transaction."""
+
+    @property
+    def vouchers(self) -> int: ...
+    @property
+    def paid_wei(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def gas(self) -> int: ...
+
+
 class Wallet(Protocol):
     """What the wallet does for this noun."""
 
@@ -23,10 +36,18 @@ class Wallet(Protocol):
     async def deposit(self, amount_wei: int) -> View: ...
     async def withdraw(self, amount_wei: int | None) -> View: ...
     async def history(self, limit: int, after: str | None) -> tuple[Sequence[View], str | None]: ...
+    async def lanes(self) -> Sequence[View]: ...
+    async def settle(self) -> Sequence[Batch]: ...
 
 
-def methods(wallet: Wallet) -> list[Method]:
-    """Create, unlock, lock, balance, deposit, withdraw, history."""
+class Models(Protocol):
+    """Whose lanes lead to a model's contract."""
+
+    async def settle(self, model: str | None = None) -> Sequence[Batch]: ...
+
+
+def methods(wallet: Wallet, models: Models) -> list[Method]:
+    """Create, unlock, lock, balance, deposit, withdraw, settle, lanes, history."""
 
     async def create(passphrase: Secret) -> Result:
         """Make this node's account; it stays locked. There is one, and it is never replaced."""
@@ -54,6 +75,23 @@ def methods(wallet: Wallet) -> list[Method]:
         """Take tokens out of the voucher bank; without an amount, all. The bank pays after its delay."""
         return dict(shown(await wallet.withdraw(None if amount is None else int(amount))))
 
+    async def settle(model: Name | None = None) -> Result:
+        """Bring the vouchers that others gave us to the chain now; of one model or of all."""
+        batches = list(await models.settle(model))
+        if model is None:
+            batches += await wallet.settle()
+        return {
+            "amount_wei": str(sum(int(batch.paid_wei) for batch in batches)),
+            "vouchers": sum(batch.vouchers for batch in batches),
+            "gas": sum(batch.gas for batch in batches),
+            "tx": batches[0].hash if batches else None,
+            **items(batches),
+        }
+
+    async def lanes() -> Result:
+        """Every voucher lane: what we promised to whom, what others promised to us, what of it is settled."""
+        return items(await wallet.lanes())
+
     async def history(limit: Limit = 50, after: Name | None = None) -> Result:
         """What moved money, newest first."""
         rows, cursor = await wallet.history(limit, after)
@@ -66,5 +104,7 @@ def methods(wallet: Wallet) -> list[Method]:
         Method("wallet.balance", balance),
         Method("wallet.deposit", deposit, deadline_s=300),
         Method("wallet.withdraw", withdraw, deadline_s=300),
+        Method("wallet.settle", settle, deadline_s=300),
+        Method("wallet.lanes", lanes),
         Method("wallet.history", history),
     ]
