@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Test} from "forge-std/Test.sol";
+import {Base} from "../Base.sol";
+import {DataRegistry} from "../../src/DataRegistry.sol";
+import {KeySale} from "../../src/KeySale.sol";
+import {SchwungToken} from "../../src/SchwungToken.sol";
+
+/// Random people doing random things with offers whose cell 0 may be junk and whose keys may be wrong. Counts what succeeded
+/// and keeps its own record of every sale's end.
+contract SaleHandler is Test {
+    uint256 constant N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
+    bytes32 constant GX = 0x79BE667EF9DCBBAC55A06295CE870B07029BFCDB2DCE28D959F2815B16F81798;
+    bytes32 constant GY = 0x483ADA7726A3C4655DA4FBFC0E1108A8FD17B448A68554199C47D08FFB10D4B8;
+    bytes32 constant CK = keccak256("content key");
+
+    KeySale public immutable sale;
+    SchwungToken immutable token;
+    DataRegistry immutable registry;
+
+    address[4] public people = [address(0x51), address(0x52), address(0x53), address(0x54)];
+    uint256[] public ids;
+    mapping(uint256 id => uint256) public ends;
+    mapping(uint256 id => bytes32) delivered;
+    mapping(uint256 id => bytes32) deliveredAt;
+    mapping(bytes32 action => uint256) public done;
+    uint256 public slashes;
+    uint256 public confirmed;
+
+    constructor(KeySale sale_, SchwungToken token_, DataRegistry registry_) {
+        sale = sale_;
+        token = token_;
+        registry = registry_;
+    }
+
+    function equip() external {
+        for (uint256 i; i < 4; ++i) {
+            token.transfer(people[i], 1e26);
+            vm.prank(people[i]);
+            token.approve(address(sale), type(uint256).max);
+        }
+    }
+
+    function count() external view returns (uint256) {
+        return ids.length;
+    }
+
+    // One cell: the root is its leaf, the path is empty.
+    function leafOf(bool junk) internal pure returns (bytes32 ct, bytes32 pt, bytes32 kh, bytes32 k, bytes memory body) {
+        k = sha256(abi.encodePacked(CK, uint32(0)));
+        body = hex"00112233445566778899";
+        ct = sha256(body);
+        bytes memory plain = hex"";
+        pt = junk ? bytes32(uint256(1)) : bytes32(0);
+        if (!junk) pt = sha256(bytes.concat("p", k, plain));
+        kh = sha256(bytes.concat("k", k));
+    }
+
+    // -------------------------------------------------------------------------------------------------- actions
+
+    function offer(uint256 who, uint96 price, uint96 bond, bool) external {
+        price = uint96(bound(price, 1e17, 1e20));
+        bond = uint96(bound(bond, price > 1e18 ? price : 1e18, 2e21));
+        // every committed plaintext is junk here, so both disputes can win against a wrong key or this cell
+        (bytes32 ct, bytes32 pt, bytes32 kh,,) = leafOf(true);
+        uint64[] memory none;
+        address seller = people[who % 4];
+        vm.startPrank(seller);
+        uint64 dataset = registry.register(sha256(abi.encode(ct, pt, kh)), 1, 10, "d", "l", 0, 0, none, "");
+        sale.offer(dataset, price, bond);
+        vm.stopPrank();
+        ++done["offer"];
+    }
+
+    function lock(uint256 who, uint256 which) external {
+        uint256 n = sale.offerCount();
+        if (n == 0) return;
+        uint256 offerId = 1 + which % n;
+        vm.prank(people[who % 4]);
+        try sale.lock(offerId, type(uint96).max, GX, GY) returns (uint256 id) {
+            ids.push(id);
+            ++done["lock"];
+        } catch {}
+    }
+
+    function deliver(uint256 which, bool good) external {
+        uint256 id = pickLive(which);
+        if (id == 0) return;
+        address seller = sale.offers(id >> 64).seller;
+        // the shared point of b = 1 and e = 1 is G
+        bytes32 c = (good ? CK : bytes32(uint256(9))) ^ keccak256(abi.encode(vm.addr(1), id));
+        vm.prank(seller);
+        try sale.deliver(id, GX, 0, c) {
+            delivered[id] = c;
+            ++done["deliver"];
+        } catch {}
+    }
+
+    function confirm(uint256 which) external {
+        uint256 id = pickLive(which);
+        if (id == 0) return;
+        address buyer = sale.sales(id).buyer;
+        vm.prank(buyer);
+        try sale.confirm(id) {
+            ended(id);
+            ++done["confirm"];
+        } catch {}
+    }
+
+    function claim(uint256 which, bool late) external {
+        uint256 id = pickLive(which);
+        if (id == 0) return;
+        if (late) vm.warp(block.timestamp + 2 hours + 1);
+        try sale.claim(id) {
+            ended(id);
+            ++done["claim"];
+        } catch {}
+    }
+
+    function refund(uint256 which, bool late) external {
+        uint256 id = pickLive(which);
+        if (id == 0) return;
+        if (late) vm.warp(block.timestamp + 1 hours + 1);
+        try sale.refund(id) {
+            ended(id);
+            ++done["refund"];
+        } catch {}
+    }
+
+    function disputeKey(uint256 which) external {
+        uint256 id = pickLive(which);
+        if (id == 0) return;
+        (bytes32 ct, bytes32 pt, bytes32 kh,,) = leafOf(true);
+        bytes32[] memory none;
+        bool fresh = sale.offers(id >> 64).status != KeySale.Status.Bad;
+        try sale.disputeKey(id, 1, GX, 0, delivered[id], 0, ct, pt, kh, none) {
+            ended(id);
+            if (fresh) ++slashes;
+            ++done["disputeKey"];
+        } catch {}
+    }
+
+    function disputeCell(uint256 which, uint256 rare) external {
+        if (ids.length == 0 || rare % 4 != 0) return; // seldom, or no offer lives long
+        uint256 id = ids[which % ids.length];
+        (, bytes32 pt,, bytes32 k, bytes memory body) = leafOf(true);
+        bytes32[] memory none;
+        KeySale.Sale memory s = sale.sales(id);
+        vm.prank(s.buyer);
+        try sale.disputeCell(id, 0, k, pt, body, none) {
+            if (s.state != KeySale.State.Paid) ended(id);
+            ++slashes;
+            ++done["disputeCell"];
+        } catch {}
+    }
+
+    function closeAndTakeBond(uint256 which, uint256 rare) external {
+        uint256 n = sale.offerCount();
+        if (n == 0 || rare % 3 != 0) return;
+        uint256 id = 1 + which % n;
+        address seller = sale.offers(id).seller;
+        vm.prank(seller);
+        try sale.close(id) {
+            ++done["close"];
+        } catch {}
+        vm.warp(block.timestamp + 2 hours + 1);
+        vm.prank(seller);
+        try sale.takeBond(id) {
+            ++done["takeBond"];
+        } catch {}
+    }
+
+    function collect(uint256 which) external {
+        uint256 n = sale.offerCount();
+        if (n == 0) return;
+        uint256[] memory offers = new uint256[](1);
+        offers[0] = 1 + which % n;
+        if (sale.earned(offers[0]) != 0) ++done["collect"];
+        sale.collect(offers);
+    }
+
+    function withdraw(uint256 who) external {
+        vm.prank(people[who % 4]);
+        if (sale.withdraw() != 0) ++done["withdraw"];
+    }
+
+    function burnFees() external {
+        if (sale.feesDue() != 0) ++done["burn"];
+        sale.burnFees();
+    }
+
+    // -------------------------------------------------------------------------------------------------- bookkeeping
+
+    function ended(uint256 id) internal {
+        ++ends[id];
+        if (sale.sales(id).state == KeySale.State.Paid) ++confirmed;
+    }
+
+    /// Prefers a sale that has not ended, or nearly every call would be refused.
+    function pickLive(uint256 which) internal view returns (uint256) {
+        for (uint256 i; i < ids.length; ++i) {
+            uint256 id = ids[addmod(which, i, ids.length)];
+            if (ends[id] == 0) return id;
+        }
+        return ids.length == 0 ? 0 : ids[which % ids.length];
+    }
+}
+
+contract KeySaleInvariant is Base {
+    SaleHandler handler;
+
+    function setUp() public override {
+        super.setUp();
+        // windows of the handler's warps
+        sale = new KeySale(sale.token(), registry, 1 hours, 2 hours, 1e18, FEE_BPS, guardian);
+        handler = new SaleHandler(sale, token, registry);
+        vm.prank(admin);
+        token.transfer(address(handler), 4e26);
+        handler.equip();
+        targetContract(address(handler));
+        bytes4[] memory s = new bytes4[](13);
+        s[0] = SaleHandler.offer.selector;
+        s[1] = SaleHandler.lock.selector;
+        s[2] = SaleHandler.deliver.selector;
+        s[3] = SaleHandler.confirm.selector;
+        s[4] = SaleHandler.claim.selector;
+        s[5] = SaleHandler.refund.selector;
+        s[6] = SaleHandler.disputeKey.selector;
+        s[7] = SaleHandler.disputeCell.selector;
+        s[8] = SaleHandler.closeAndTakeBond.selector;
+        s[9] = SaleHandler.collect.selector;
+        s[10] = SaleHandler.withdraw.selector;
+        s[11] = SaleHandler.burnFees.selector;
+        s[12] = SaleHandler.lock.selector; // twice as often: everything needs a sale
+        targetSelector(FuzzSelector(address(handler), s));
+    }
+
+    /// The tokens held are exactly the open prices, bonds, earnings, credits and what will be burnt.
+    function invariant_the_contract_holds_what_it_owes() public view {
+        uint256 owed = uint256(sale.feesDue()) + sale.penaltiesDue();
+        for (uint256 i; i < 4; ++i) owed += sale.credit(handler.people(i));
+        for (uint256 o = 1; o <= sale.offerCount(); ++o) owed += sale.owedFor(o);
+        assertEq(token.balanceOf(address(sale)), owed);
+    }
+
+    /// Counted sale by sale, not by the contract's counters.
+    function invariant_open_and_paid_sales_are_counted_right() public view {
+        uint256[] memory open = new uint256[](sale.offerCount() + 1);
+        uint256[] memory all = new uint256[](sale.offerCount() + 1);
+        for (uint256 i; i < handler.count(); ++i) {
+            uint256 id = handler.ids(i);
+            KeySale.State state = sale.sales(id).state;
+            ++all[id >> 64];
+            if (state == KeySale.State.Locked || state == KeySale.State.Delivered) ++open[id >> 64];
+        }
+        for (uint256 o = 1; o <= sale.offerCount(); ++o) {
+            KeySale.Offer memory offer = sale.offers(o);
+            assertEq(offer.open, open[o]);
+            assertEq(offer.sold, all[o]);
+            assertLe(offer.open, offer.maxOpen);
+            if (offer.status == KeySale.Status.Open) assertGe(offer.bond, uint256(offer.open) * offer.price);
+            if (offer.status == KeySale.Status.Bad) assertEq(offer.bond, 0);
+        }
+    }
+
+    function invariant_every_sale_ends_at_most_once() public view {
+        for (uint256 i; i < handler.count(); ++i) {
+            uint256 id = handler.ids(i);
+            KeySale.State state = sale.sales(id).state;
+            bool over = state == KeySale.State.Paid || state == KeySale.State.Refunded;
+            assertEq(handler.ends(id), over ? 1 : 0);
+        }
+    }
+
+    function invariant_only_paid_sales_bear_fees() public view {
+        uint256 uncollected;
+        for (uint256 o = 1; o <= sale.offerCount(); ++o) uncollected += sale.offers(o).uncollected;
+        assertLe(uncollected, handler.confirmed());
+        assertEq(sale.feesBurnt() + sale.feesDue() == 0, handler.confirmed() == uncollected);
+    }
+
+    function afterInvariant() public {
+        string[12] memory names = [
+            "offer", "lock", "deliver", "confirm", "claim", "refund", "disputeKey", "disputeCell", "close", "takeBond", "collect", "withdraw"
+        ];
+        for (uint256 i; i < 12; ++i) emit log_named_uint(names[i], handler.done(bytes32(bytes(names[i]))));
+        // A run in which nothing was sold proves nothing.
+        assertGt(handler.done("lock"), 0);
+        assertGt(handler.confirmed() + handler.done("refund") + handler.slashes(), 0);
+    }
+}
