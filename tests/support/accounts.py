@@ -18,6 +18,7 @@ class HotWallet:
     def __init__(self, secret: bytes) -> None:
         self.key = coincurve.PrivateKey(secret)
         self.locked = False
+        self.exists = True
 
     @property
     def address(self) -> Address:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 
+import coincurve
 import pytest
 
 from contracts.anvil import find_anvil, start_anvil
 from contracts.chain import Chain, open_chain
 from contracts.deploy import DeployParams
 from node.journal import Journal, open_journal
+from node.wallet.cover import Cover
+from node.wallet.deposits import Deposits
+from node.wallet.lanes import Lanes
+from node.wallet.service import WalletService
+from node.wallet.settle import Policy, Settler
+from node.wallet.till import Till
 from node.wallet.transact import Transactor, open_transactor
+from protocols import eip712
+from protocols.ids import Address
 from tests.support.accounts import SECRETS, TOKEN, HotWallet, wallet_of
 from tests.support.suite import Suite
 
@@ -66,3 +76,73 @@ async def open_purse(
             open_transactor(chain, wallet, journal, confirmations=confirmations, max_fee_gwei=max_fee_gwei, poll_s=0.05)
         )
         yield Purse(wallet, chain, journal, transactor)
+
+
+class Quiet:
+    """An event bus nobody listens to; what was published stands in `events`."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, object]]] = []
+
+    def publish(self, topic: str, data: dict[str, object]) -> None:
+        self.events.append((topic, data))
+
+
+class Vault:
+    """All of one node's money, on the clock of the chain's newest block."""
+
+    def __init__(
+        self,
+        purse: Purse,
+        suite: Suite,
+        *,
+        session_ttl_s: int = 86_400,
+        session_cap_wei: int = 50 * TOKEN,
+        credit_wei: int = 0,
+        policy: Policy = Policy(above_wei=10 * TOKEN, every_s=600),  # noqa: B008 (frozen)
+    ) -> None:
+        self.purse, self.suite = purse, suite
+        chain, journal, wallet, transactor = purse.chain, purse.journal, purse.wallet, purse.transactor
+        self.session = coincurve.PrivateKey(sha256(b"session" + wallet.key.secret).digest())
+        hot, bank = eip712.address_of(self.session.public_key), Address(chain.bank.address)
+        self.events = Quiet()
+        self.cover = Cover(chain, fresh_s=0.0)
+        self.lanes = Lanes(
+            journal,
+            self.cover,
+            wallet,
+            self.session,
+            chain_id=chain.chain_id,
+            bank=bank,
+            max_spend_wei=10**30,
+            clock=self.now,
+        )
+        self.till = Till(journal, self.cover, chain_id=chain.chain_id, bank=bank, credit_wei=credit_wei, clock=self.now)
+        self.settler = Settler(
+            chain, transactor, journal, self.cover, policy=policy, events=self.events, clock=self.now
+        )
+        self.deposits = Deposits(
+            chain,
+            transactor,
+            wallet,
+            hot,
+            self.cover,
+            session_ttl_s=session_ttl_s,
+            session_cap_wei=session_cap_wei,
+            events=self.events,
+        )
+        self.service = WalletService(
+            wallet=wallet,
+            session=hot,
+            chain=chain,
+            transactor=transactor,
+            journal=journal,
+            deposits=self.deposits,
+            settler=self.settler,
+            max_spend_wei=10**30,
+            events=self.events,
+            clock=self.now,
+        )
+
+    def now(self) -> int:
+        return int(self.suite.anvil.call("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
