@@ -3,6 +3,7 @@
     base        journal, keys, chain, outbox          what must be right
     carriage    network, blocks, embedder, shard      what is carried and kept
     market      catalogue, gossip, offers, demands    what is on offer and what is wanted
+    intake      collector, refiner                    what flows in
     exchange    purchases, sales                      how data changes hands
     money       vouchers, deposits, settlement        how use is paid
     learning    models, feedback, rewards             what it is for
@@ -21,6 +22,7 @@ import structlog
 
 from config.loader import Loaded
 from config.paths import NodePaths
+from node.collect.collector import Collector
 from node.embed import Embedder
 from node.face import open_face
 from node.identity.wallet_key import Wallet
@@ -34,6 +36,7 @@ from node.layers import (
     open_base,
     open_carriage,
     open_exchange,
+    open_intake,
     open_learning,
     open_market,
     open_money,
@@ -52,6 +55,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     base: Base
     carriage: Carriage
     market: Market
+    collector: Collector
     exchange: Exchange
     money: Money
     learning: Learning
@@ -74,6 +78,7 @@ async def open_node(
         base = await open_base(stack, loaded, paths)
         carriage = await open_carriage(stack, base, embedder)
         market = await open_market(base, carriage)
+        collector = open_intake(base, carriage, market)
         exchange = await open_exchange(base, carriage, market)
         money = open_money(base)
         learning = open_learning(base, carriage, market, exchange, money)
@@ -83,6 +88,7 @@ async def open_node(
             base=base,
             carriage=carriage,
             market=market,
+            collector=collector,
             exchange=exchange,
             money=money,
             learning=learning,

@@ -67,7 +67,7 @@ def methods(node: Node, runner: JobRunner, health: Health, stop: Callable[[], No
     return [
         *node_noun.methods(about, facts, health, stop),
         *peers.methods(carriage.network),
-        *collect.methods(carriage.collector, runner, node.loaded.settings.collect.default_licence),
+        *collect.methods(node.collector, runner, node.loaded.settings.collect.default_licence),
         *records.methods(carriage.shard, carriage.embedder),
         *offers.methods(market.offers, market.catalog, carriage.embedder, facts.whose),
         *demands.methods(market.demands, market.catalog, facts.whose),

@@ -19,7 +19,7 @@ from config.paths import NodePaths
 from config.settings import Settings
 from contracts.chain import Chain, open_chain
 from node.blocks import Blocks, open_embedded, open_rpc
-from node.collect import Collector
+from node.collect.collector import Collector, Limits
 from node.embed import Embedder, EmbedderOptions, open_embedder
 from node.exchange.buyer import Purchases
 from node.exchange.desk import DealDesk
@@ -141,32 +141,34 @@ async def open_base(stack: AsyncExitStack, loaded: Loaded, paths: NodePaths) -> 
 
 
 class Carriage(msgspec.Struct, frozen=True, kw_only=True):
-    """What is carried and kept: network, blocks, embedder, shard, collector."""
+    """What is carried and kept: network, blocks, embedder, shard."""
 
     network: Network
     blocks: Blocks
     embedder: Embedder
     shard: Shard
-    collector: Collector
 
 
 async def open_carriage(stack: AsyncExitStack, base: Base, embedder: Embedder | None) -> Carriage:
-    """Network, blocks, embedder, shard, collector. The embedder is loaded while the network joins."""
+    """Network, blocks, embedder, shard."""
     settings, paths = base.settings, base.paths
     if embedder is None:
         embedder = await open_embedder(embedder_options(settings))
     shard = await stack.enter_async_context(open_shard(paths.shard, embedder.model_id, embedder.dim))
     options = network_options(base.loaded)
     network = await stack.enter_async_context(
-        open_network(options, base.seed, memory=Peers(base.journal), on_event=base.events.publish)
+        open_network(
+            options,
+            base.seed,
+            memory=Peers(base.journal),
+            on_event=lambda topic, data: _publish(base.events, topic, data),
+        )
     )
     if settings.ipfs.mode == "rpc":
         blocks: Blocks = await stack.enter_async_context(open_rpc(settings.ipfs.api))
     else:
         blocks = await stack.enter_async_context(open_embedded(paths.blocks, network))
-    refiner = Refiner(shard, embedder)
-    collector = Collector(base.journal, shard, refiner, base.events)
-    return Carriage(network=network, blocks=blocks, embedder=embedder, shard=shard, collector=collector)
+    return Carriage(network=network, blocks=blocks, embedder=embedder, shard=shard)
 
 
 class Market(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +220,21 @@ async def open_market(base: Base, carriage: Carriage) -> Market:
     await base.nursery.start(gossip.serve)
     return Market(
         catalog=catalog, gossip=gossip, publications=publications, offers=offers, demands=demands, search=search
+    )
+
+
+def open_intake(base: Base, carriage: Carriage, market: Market) -> Collector:
+    """Collector and refiner; a record's relevance is measured against the wants that are known."""
+    limits = Limits(max_file_bytes=base.settings.collect.max_file_bytes, max_items=base.settings.collect.max_items)
+    return Collector(
+        base.journal,
+        carriage.shard,
+        Refiner(carriage.shard, carriage.embedder),
+        base.events,
+        now,
+        owner=base.wallet.address if base.wallet.exists else "",
+        wants=market.demands.wants,
+        limits=limits,
     )
 
 
@@ -425,6 +442,7 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money) ->
         calls=ModelCalls(base.journal),
         own=serving,
         purse=money.lanes,
+        bank=chain.bank,
         wallet=base.wallet,
         wire=carriage.network,
         events=base.events,
@@ -434,13 +452,13 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money) ->
     )
     earnings = Earnings(
         store=store,
-        accounts=accounts,
         catalog=market.catalog,
         registry=chain.models,
         settler=money.settler,
         transactor=base.transactor,
         wallet=base.wallet,
         events=base.events,
+        clock=now,
     )
     models = Models(
         workshop=workshop,
@@ -476,6 +494,10 @@ def embedder_options(settings: Settings) -> EmbedderOptions:
         max_tokens=chosen.max_tokens,
         token_budget=chosen.batch_tokens,
     )
+
+
+def _publish(events: EventBus, topic: str, data: dict[str, object]) -> None:
+    events.publish("peers", {"event": topic, **data})
 
 
 def derived(seed: bytes, purpose: bytes) -> bytes:

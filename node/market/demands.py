@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import structlog
 
 from node.embed import Embedder
@@ -14,7 +15,7 @@ from node.market.gossip import Gossip
 from node.market.kinds import Body, Context
 from node.market.match import Match, meets, rank
 from node.market.ports import Events
-from node.market.sketch import closeness, dequantise, quantise
+from node.market.sketch import Vectors, closeness, dequantise, quantise
 from protocols.codec import encode
 from protocols.demand import demand as demands
 from protocols.demand.demand import Demand
@@ -76,6 +77,15 @@ class DemandDesk:
         await self._store.add(item.id, text, now)
         self._own[item.id] = text
         return Listed(item=item, body=body)
+
+    async def wants(self, domain: str) -> Vectors | None:
+        """The vectors of everybody's open wants of a domain, (n, dim); None when there are none."""
+        found = [
+            dequantise(listed.body.vector)
+            for listed in self._catalog.every(Demand)
+            if listed.body.domain == domain and listed.body.model_id == self._embedder.model_id
+        ]
+        return np.stack(found) if found else None
 
     def text_of(self, demand: str) -> str:
         """The text of an own want; '' for everybody else's."""

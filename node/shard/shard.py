@@ -115,6 +115,13 @@ class Shard:
         """A page in the order of ids, beginning behind the id `after`; at most 1,000."""
         return await self._read(lambda: self._table.page(where, min(limit, PAGE_MOST), after))
 
+    async def walk(self, where: Filter = EVERYTHING) -> AsyncIterator[Records]:
+        """Everything that fits, page by page; nothing is held beside the page."""
+        after = ""
+        while page := await self.list(where, limit=PAGE_MOST, after=after):
+            yield page
+            after = page[-1].id
+
     async def count(self, where: Filter = EVERYTHING) -> int:
         """How many records fit."""
         return await self._read(lambda: self._table.count(where))
