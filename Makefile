@@ -68,7 +68,7 @@ contracts: install npm ## rebuild the committed artifacts
 	$(PY) -m contracts.build
 
 docs: install ## regenerate the OpenRPC document and the reference pages
-	$(PY) -c "from node.rpc.generate import main; main()"
+	$(PY) -c "from node.reference import main; main()"
 
 clean: ## what was built, not what was installed
 	rm -rf build/demo build/*.log .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache contracts/out contracts/cache

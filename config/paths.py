@@ -50,7 +50,7 @@ class NodePaths:
         self.blocks = self.root / "blocks"
         self.journal = self.root / "journal.db"
         self.models = self.root / "models"
-        self.console_cookie = self.root / "console.cookie"
+        self.console_token = self.root / "console.token"
 
     def create(self) -> None:
         """Make the folders, readable by the owner only. Raises OSError."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from config.amounts import parse_amount
 from config.paths import NodePaths, devnet_dir
 from node.cli import render
 from node.cli.commands import Parser
-from node.cli.errors import OK, usage
-from node.cli.errors import CliError as Failed
+from node.cli.errors import OK, from_reply, usage
 from node.devnet.errors import DevnetError
 from node.devnet.places import NETWORK, Places, write_passphrase
 
@@ -32,8 +30,6 @@ def command(options: argparse.Namespace, arguments: list[str]) -> int:
     try:
         value = given.run(devnet, given, options)
     except DevnetError as err:
-        from node.cli.errors import from_reply
-
         raise from_reply({"message": str(err), "data": {"kind": err.kind, "hint": err.hint}}) from err
     _print(options, value)
     return OK
@@ -49,7 +45,7 @@ def down(devnet: Any, given: argparse.Namespace, options: argparse.Namespace) ->
     """End it; chain and nodes keep their state. --wipe throws it away."""
     ended = devnet.down()
     if given.wipe:
-        _wipe(devnet.places)
+        devnet.places.wipe()
     return {"ended": ended, "wiped": given.wipe}
 
 
@@ -108,12 +104,6 @@ def _amount(text: str) -> int:
         return int(parse_amount(text))
     except ValueError as err:
         raise usage(str(err)) from err
-
-
-def _wipe(places: Places) -> None:
-    if not (places.network_file.exists() or places.processes.exists()):
-        raise Failed(f"{places.root} is no devnet's folder: nothing was deleted")
-    shutil.rmtree(places.root)
 
 
 def _print(options: argparse.Namespace, value: dict[str, Any]) -> None:

@@ -65,14 +65,15 @@ class Devnet:
 
     def fund(self, address: str, *, native_wei: int = NATIVE_WEI, token_wei: int = TOKEN_WEI) -> list[str]:
         """Send money to an account of this devnet. Raises NotADevnet for any other chain."""
-        token = self._facts()["contracts"]["token"]
+        token = self.facts()["contracts"]["token"]
         return DevChain(self.rpc()).fund(address, token, native_wei=native_wei, token_wei=token_wei)
 
     def rpc(self) -> str:
         """The chain's endpoint. Raises DevnetError when there is no devnet."""
-        return str(self._facts()["chain"]["rpc"][0])
+        return str(self.facts()["chain"]["rpc"][0])
 
-    def _facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
+        """What stands in the network file. Raises DevnetError when there is no devnet."""
         if not self.places.network_file.exists():
             raise DevnetError(f"there is no devnet in {self.places.root}: start one with `schwung devnet up`")
         return network_file.facts(self.places.network_file)
@@ -85,7 +86,7 @@ class Devnet:
             self._say("chain starts")
             chain.start(self.places, self.processes, port or free_port())
         dev_chain = DevChain(self.rpc()) if known else self._found()
-        if dev_chain.call("eth_getCode", self._facts()["contracts"]["token"], "latest") == "0x":
+        if dev_chain.call("eth_getCode", self.facts()["contracts"]["token"], "latest") == "0x":
             raise DevnetError(f"the chain lost its state: `schwung devnet down --wipe`, then `up` ({self.places.root})")
         return dev_chain
 
@@ -116,7 +117,7 @@ class Devnet:
         """The first contact of everybody, on a port that stays."""
         if BOOTSTRAP in self.processes.running():
             return
-        known = self._facts()["bootstrap"]
+        known = self.facts()["bootstrap"]
         listen = known[0].partition("/p2p/")[0] if known else f"/ip4/127.0.0.1/tcp/{free_port()}"
         self._say("bootstrap node starts")
         nodes.start(self.places, self.processes, BOOTSTRAP, {"network.listen": listen})

@@ -6,12 +6,14 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from config.paths import SOCKET_LIMIT, NodePaths
+from node.devnet.errors import DevnetError
 
 NETWORK = "devnet"
 BOOTSTRAP = "bootstrap"
@@ -51,6 +53,14 @@ class Places:
         self.nodes.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.root.chmod(0o700)
         write_passphrase(self.passphrase)
+
+    def wipe(self) -> None:
+        """Delete the folder, if it is a devnet's; nothing may run in it. Raises DevnetError for another folder."""
+        if not self.root.exists():
+            return
+        if any(self.root.iterdir()) and not (self.network_file.exists() or self.processes.exists()):
+            raise DevnetError(f"{self.root} is no devnet's folder: nothing was deleted")
+        shutil.rmtree(self.root)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

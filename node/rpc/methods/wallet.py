@@ -40,13 +40,7 @@ class Wallet(Protocol):
     async def settle(self) -> Sequence[Batch]: ...
 
 
-class Models(Protocol):
-    """Whose lanes lead to a model's contract."""
-
-    async def settle(self, model: str | None = None) -> Sequence[Batch]: ...
-
-
-def methods(wallet: Wallet, models: Models) -> list[Method]:
+def methods(wallet: Wallet) -> list[Method]:
     """Create, unlock, lock, balance, deposit, withdraw, settle, lanes, history."""
 
     async def create(passphrase: Secret) -> Result:
@@ -75,11 +69,9 @@ def methods(wallet: Wallet, models: Models) -> list[Method]:
         """Take tokens out of the voucher bank; without an amount, all. The bank pays after its delay."""
         return dict(shown(await wallet.withdraw(None if amount is None else int(amount))))
 
-    async def settle(model: Name | None = None) -> Result:
-        """Bring the vouchers that others gave us to the chain now; of one model or of all."""
-        batches = list(await models.settle(model))
-        if model is None:
-            batches += await wallet.settle()
+    async def settle() -> Result:
+        """Bring every voucher that others gave us to the chain now; the node also does it by itself."""
+        batches = await wallet.settle()
         return {
             "amount_wei": str(sum(int(batch.paid_wei) for batch in batches)),
             "vouchers": sum(batch.vouchers for batch in batches),

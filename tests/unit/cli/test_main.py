@@ -217,7 +217,7 @@ print([name for name in {HEAVY!r} if name in sys.modules], codes, file=sys.stder
 
 
 def test_the_committed_document_is_that_of_the_code() -> None:
-    from node.rpc.generate import render
+    from node.reference import render
 
     assert commands.DOCUMENT.read_text() == render(), "stale: run `make docs`"
 
