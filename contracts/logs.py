@@ -124,7 +124,8 @@ class LogTail:
     async def _advance(self, state: _State, head: int, changes: list[Change]) -> bool:
         """Read one step. False when the chain moved under us: the next poll goes on."""
         last = min(head, state.next + self._step - 1)
-        marks = [last] if last < self._window or last - self._window < state.next else [last - self._window, last]
+        anchor = max(0, last - self._window)  # what every rewind can stand on
+        marks = [last] if any(number <= anchor for number in state.hashes) else sorted({anchor, last})
         before = await self._source.block_hashes(marks)
         if None in before:
             return False

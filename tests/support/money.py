@@ -132,7 +132,7 @@ class Vault:
             events=self.events,
         )
         self.service = WalletService(
-            wallet=wallet,
+            wallet=wallet,  # type: ignore[arg-type]
             session=hot,
             chain=chain,
             transactor=transactor,
