@@ -11,7 +11,6 @@ connection. Measured by tests/bench/network.py. What is replaced, with its lines
   its frames take two Noise messages each.
 - `Yamux._write_frame` (yamux.py 851–876): builds a debug string for every frame; a cancellation inside send_all()
   leaves half a message on the wire and the cipher out of step.
-- `Yamux._read_data_body` (yamux.py 1177–1180): a peer may announce a 4 GiB frame, which would be buffered whole.
 - the attribute `YamuxStream.recv_window` (yamux.py 1543–1551): who sends more than its window is only warned of.
 """
 
@@ -27,7 +26,6 @@ from typing import Any
 import trio
 from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.io.trio import TrioTCPStream
-from libp2p.io.utils import read_exactly
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
@@ -35,7 +33,6 @@ from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 WRITE_BYTES = 65_507  # Noise's 65,519 bytes of plaintext less the 12 of a Yamux header: one frame, one message
 READ_BYTES = 262_144
 RECEIVE_WINDOW = 1 << 20  # bytes in flight on one stream: 20 MB/s at 50 ms
-MAX_FRAME_BYTES = 1 << 20  # go-yamux and js-libp2p write at most 64 KiB, we 65,507
 STREAM_STALL_S = 60.0  # a reader may pause this long before its writer gives up
 SOCKET_STALL_S = 20.0  # one frame may take this long to enter the kernel; then the connection is dead
 _HEADER = struct.Struct("!BBHII")
@@ -48,7 +45,6 @@ _SOURCES: dict[tuple[type, str], str] = {
     (YamuxStream, "_auto_tune_and_send_window_update"): "6ebcbd822fe7f996",
     (YamuxStream, "write"): "d87f74dfb53ab194",
     (Yamux, "_write_frame"): "16ff969cdd0d2b1b",
-    (Yamux, "_read_data_body"): "54cc06c91ba6ee15",
 }
 _installed = False
 
@@ -72,7 +68,6 @@ def install() -> str:
     YamuxStream.send_window = property(_window, _set_window)
     YamuxStream.recv_window = property(_credit_left, _set_credit_left)
     Yamux._write_frame = _write_frame
-    Yamux._read_data_body = _read_data_body
     return ""
 
 
@@ -211,10 +206,3 @@ async def _write_frame(self: Any, data: bytes) -> None:
         if scope.cancelled_caught:
             await self.secured_conn.close()
             raise RawConnError("the peer's socket took nothing, connection dropped")
-
-
-async def _read_data_body(self: Any, length: int) -> bytes:
-    if length > MAX_FRAME_BYTES:
-        raise trio.TooSlowError(f"a frame of {length} bytes was announced")  # see _set_credit_left
-    with trio.fail_after(STREAM_STALL_S):
-        return bytes(await read_exactly(self.secured_conn, length))

@@ -9,7 +9,10 @@ import pytest
 import trio
 
 from node.blocks import NotFound, TooLarge, open_embedded
+from node.blocks.cids import cid_bytes
+from node.blocks.dag import root_of
 from node.network import Network
+from node.network.bitswap import PROTOCOLS, Message, _send
 from tests.support.network import meet
 
 
@@ -90,3 +93,77 @@ async def test_what_nobody_has_is_not_found(alice: Network, bob: Network, tmp_pa
         await mine.collect_garbage()
         with pytest.raises(NotFound), trio.fail_after(5):
             await theirs.fetch(cid, providers=[alice.peer_id], max_bytes=100, timeout_s=10)
+
+
+async def test_blocks_that_nobody_asked_for_are_dropped(alice: Network, bob: Network, tmp_path: Path) -> None:
+    """Unasked, of another hash function, and damaged on the way: none is stored, and the host goes on serving."""
+    data = some(400_000)
+    async with open_embedded(tmp_path / "a", alice) as mine, open_embedded(tmp_path / "b", bob):
+        await meet(alice, bob)
+        cid = await mine.add(data)
+        before = mine.size_bytes
+        message = Message()
+        message.payload.add(prefix=b"\x01\x55\x12\x20", data=b"a gift")
+        message.payload.add(prefix=b"\x01\x55\x13\x40", data=b"of sha2-512")
+        message.payload.add(prefix=b"", data=b"of version 0")
+        message.blockPresences.add(cid=b"", type=Message.DontHave)
+        stream = await bob._links._stream(alice.peer_id, PROTOCOLS[0])
+        await _send(stream, message)
+        await stream.write(b"\xff\xff\xff\xff\x7f")  # a length of 34 GB
+        with trio.fail_after(5):
+            while mine._bitswap.unasked < 3:  # type: ignore[union-attr]
+                await trio.sleep(0.01)
+        assert mine.size_bytes == before
+        async with open_embedded(tmp_path / "c", bob) as again:
+            got = await again.fetch(cid, providers=[alice.peer_id], max_bytes=len(data), timeout_s=10)
+    assert got == data
+
+
+async def test_who_asks_whether_we_have_gets_no_block(alice: Network, bob: Network, tmp_path: Path) -> None:
+    async with open_embedded(tmp_path / "a", alice) as mine, open_embedded(tmp_path / "b", bob) as theirs:
+        await meet(alice, bob)
+        here, absent = await mine.add(b"here"), root_of(b"absent")
+        heard: list[tuple[bytes, bytes, int]] = []
+        bitswap = theirs._bitswap
+        assert bitswap is not None
+
+        async def hear(_peer: object, message: Message) -> None:
+            heard.extend((b"", block.data, -1) for block in message.payload)
+            heard.extend((presence.cid, b"", presence.type) for presence in message.blockPresences)
+
+        bitswap._on_message = hear  # type: ignore[method-assign,assignment]
+        message = Message()
+        for cid in (here, absent):
+            message.wantlist.entries.add(block=cid_bytes(cid), wantType=Message.Wantlist.Have, sendDontHave=True)
+        stream = await bob._links._stream(alice.peer_id, PROTOCOLS[0])
+        await _send(stream, message)
+        with trio.fail_after(5):
+            while len(heard) < 2:
+                await trio.sleep(0.01)
+        assert heard == [(cid_bytes(here), b"", Message.Have), (cid_bytes(absent), b"", Message.DontHave)]
+
+
+async def test_a_provider_that_goes_silent_is_left_for_the_next(
+    alice: Network, bob: Network, carol: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.blocks.fetching.SILENCE_S", 0.3)
+    data = some(600_000)
+
+    async def swallow(stream: object) -> None:
+        await trio.sleep_forever()
+
+    async with open_embedded(tmp_path / "b", bob) as second, open_embedded(tmp_path / "c", carol) as asking:
+        await meet(carol, alice, bob)
+        alice.host.set_stream_handler(PROTOCOLS[0], swallow)
+        cid = await second.add(data)
+        providers = [alice.peer_id, bob.peer_id]
+        assert await asking.fetch(cid, providers=providers, max_bytes=len(data), timeout_s=10) == data
+
+
+async def test_a_provider_known_by_name_only_is_found(
+    alice: Network, bob: Network, carol: Network, tmp_path: Path
+) -> None:
+    async with open_embedded(tmp_path / "a", alice) as mine, open_embedded(tmp_path / "b", bob) as theirs:
+        await meet(carol, alice, bob)
+        cid = await mine.add(b"by name")
+        assert await theirs.fetch(cid, providers=[alice.peer_id], max_bytes=10, timeout_s=10) == b"by name"

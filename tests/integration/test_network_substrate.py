@@ -69,6 +69,7 @@ async def test_a_reader_may_pause_longer_than_five_seconds(alice: Network, bob: 
 async def test_a_frame_of_four_gigabytes_ends_the_connection_of_its_sender(
     alice: Network, bob: Network, carol: Network
 ) -> None:
+    """The library's own bound (16 MiB); here so that an upgrade cannot lose it."""
     bob.serve(ECHO, echo, max_request_bytes=10)
     await meet(bob, alice, carol)
     stream = await alice._links._stream(bob.peer_id, ECHO)
