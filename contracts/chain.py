@@ -50,9 +50,6 @@ class Chain:
 
     async def check(self) -> None:
         """Raises WrongChain when the endpoint serves another chain id, or when our contracts are not there."""
-        served = number(await self.rpc.call("eth_chainId"))
-        if served != self.chain_id:
-            raise WrongChain(f"{self.rpc.name} serves chain {served}, this network is chain {self.chain_id}")
         codes = await self.rpc.batch([("eth_getCode", (address, "latest")) for address in self.addresses.values()])
         bare = [name for name, code in zip(self.addresses, codes, strict=True) if len(hex_bytes(code)) == 0]
         if bare:
@@ -179,10 +176,10 @@ class Chain:
 
 @asynccontextmanager
 async def open_chain(
-    url: str, addresses: Mapping[str, str], chain_id: int, *, timeout_s: float = TIMEOUT_S
+    endpoints: str | Sequence[str], addresses: Mapping[str, str], chain_id: int, *, timeout_s: float = TIMEOUT_S
 ) -> AsyncIterator[Chain]:
     """Connect, compare the chain id and look for the contracts' code. Raises RpcUnavailable or WrongChain."""
-    async with open_rpc(url, timeout_s=timeout_s) as rpc:
+    async with open_rpc(endpoints, chain_id=chain_id, timeout_s=timeout_s) as rpc:
         chain = Chain(rpc, addresses, chain_id)
         await chain.check()
         yield chain

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import trio
 
-from contracts.errors import BadReply, RpcError, RpcUnavailable
+from contracts.errors import BadReply, RpcError, RpcUnavailable, WrongChain
 from contracts.rpc import ChainRpc, open_rpc
 
 Answer = Callable[[Any], Awaitable[tuple[int, bytes]]]
@@ -178,6 +178,34 @@ async def test_a_silent_server_meets_the_deadline_and_its_connection_is_not_used
             silent = False
             assert await rpc.call("m", 7) == [7]
             assert server.connections == 2
+
+
+async def chain_seven(request: Any) -> tuple[int, bytes]:
+    result = "0x7" if request["method"] == "eth_chainId" else request["params"]
+    return 200, ok(result, request["id"])
+
+
+async def test_the_next_endpoint_answers_when_the_first_is_gone() -> None:
+    with trio.fail_after(5):
+        async with serving(chain_seven) as (server, url), open_rpc(["http://127.0.0.1:1", url], chain_id=7) as rpc:
+            assert await rpc.call("m", 1) == [1]
+            assert rpc.name == url
+            assert await rpc.call("m", 2) == [2]
+            assert server.connections == 1
+
+
+async def test_all_endpoints_gone_is_unavailable() -> None:
+    with trio.fail_after(5):
+        async with open_rpc(["http://127.0.0.1:1", "http://127.0.0.1:2"]) as rpc:
+            with pytest.raises(RpcUnavailable):
+                await rpc.call("m")
+
+
+async def test_a_spare_endpoint_of_another_chain_is_not_believed() -> None:
+    with trio.fail_after(5):
+        async with serving(chain_seven) as (_, url), open_rpc(["http://127.0.0.1:1", url], chain_id=8) as rpc:
+            with pytest.raises(WrongChain, match="serves chain 7, this network is chain 8"):
+                await rpc.call("m", 1)
 
 
 async def test_nobody_listening_is_unavailable_and_no_key_is_told() -> None:
