@@ -15,14 +15,14 @@ from node.refine.script import shingles
 PERMUTATIONS = 128  # the estimate's standard error is .03 to .04 around the threshold
 BANDS = 32  # a pair of similarity .7 is found with a probability above .999
 SEED = 42
-SAME = 0.7  # from here on it is the same text with touches: refused
+FOUND = 0.7  # the bands find nearly every pair from here on
 
 
 class DuplicateIndex:
     """Signatures of the records in the shard. Not thread-safe: one task at a time."""
 
     def __init__(self) -> None:
-        self._bands = rensa.RMinHashLSH(threshold=SAME, num_perm=PERMUTATIONS, num_bands=BANDS)
+        self._bands = rensa.RMinHashLSH(threshold=FOUND, num_perm=PERMUTATIONS, num_bands=BANDS)
         self._signatures: list[rensa.RMinHash] = []
         self._ids: list[str] = []
         self._places: dict[str, int] = {}

@@ -24,6 +24,7 @@ from node.refine.duplicates import DuplicateIndex
 from node.refine.errors import WrongFacts
 from node.refine.item import RawItem
 from node.refine.quality import SCORE_VERSION, joined, measure_scale, novelty, relevance, score_text
+from node.refine.rules import Rules
 from node.refine.sift import REASONS, Draft, sift
 from node.shard import Filter, Shard, ShardRecord
 
@@ -41,9 +42,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What became of the items: each is a record, a duplicate, a near duplicate, or rejected for a reason."""
+    """What became of the items: each is a record, a duplicate, a near duplicate, or rejected for a reason.
+
+    `places` says which item each record was.
+    """
 
     records: list[ShardRecord]
+    places: list[int]
     duplicates: int
     near_duplicates: int
     rejected: dict[str, int]
@@ -54,7 +59,8 @@ class Batch(msgspec.Struct, frozen=True):
 class Refiner:
     """Refines for one shard with one embedder; batches go one after the other."""
 
-    def __init__(self, shard: Shard, embedder: Embedder) -> None:
+    def __init__(self, shard: Shard, embedder: Embedder, rules: Rules | None = None) -> None:
+        self._rules = rules or Rules()
         self._shard = shard
         self._embedder = embedder
         self._index: DuplicateIndex | None = None
@@ -66,19 +72,20 @@ class Refiner:
             raise WrongFacts("every record needs a licence and a consent: name both for the source")
         async with self._turn:
             index = await self._known()
-            drafts, tally = await trio.to_thread.run_sync(sift, items, index)
-            vectors = await self._embedder.embed([draft.whole for draft in drafts])
+            sifted = await trio.to_thread.run_sync(sift, items, index, self._rules)
+            vectors = await self._embedder.embed([draft.whole for draft in sifted.drafts])
             _ids, known = await self._shard.matrix(Filter(domain=facts.domain))
             asked = np.empty((0, self._embedder.dim), np.float32) if wants is None else wants
             finish = _Finish(facts, self._embedder.model_id, known, asked)
-            records = await trio.to_thread.run_sync(finish, drafts, vectors)
+            records = await trio.to_thread.run_sync(finish, sifted.drafts, vectors)
         return Batch(
             records=records,
-            duplicates=tally["duplicate"],
-            near_duplicates=tally["near duplicate"],
-            rejected={reason: tally[reason] for reason in REASONS if tally[reason]},
-            redactions=_sum(draft.redactions for draft in drafts),
-            languages=dict(Counter(draft.language for draft in drafts)),
+            places=sifted.places,
+            duplicates=sifted.left_out["duplicate"],
+            near_duplicates=sifted.left_out["near duplicate"],
+            rejected={reason: sifted.left_out[reason] for reason in REASONS if sifted.left_out[reason]},
+            redactions=_sum(draft.redactions for draft in sifted.drafts),
+            languages=dict(Counter(draft.language for draft in sifted.drafts)),
         )
 
     async def keep(self, batch: Batch) -> None:

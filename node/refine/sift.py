@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from node.refine.clean import clean, clean_line
-from node.refine.duplicates import SAME, DuplicateIndex
+from node.refine.duplicates import DuplicateIndex
 from node.refine.item import RawItem
 from node.refine.language import detect
-from node.refine.personal import redact
+from node.refine.personal import Redacted, redact
 from node.refine.quality import joined, ppm, validity
-from node.refine.script import tokens
-from protocols.sealed.records import MAX_TEXT_CHARS, record_id
+from node.refine.rules import Rules
+from node.refine.script import unspaced_share
+from protocols.quality import PPM
+from protocols.sealed.records import record_id
 
-TOKENS_LEAST = 3  # "ok" and "+1" teach nobody anything
+UNSPACED_WORTH = 2  # a Chinese character says as much as three letters: it counts as two more
 VALIDITY_LEAST = 500_000  # fewer than four of the seven rules: not a text
 TITLE_MOST, LABEL_MOST, LABELS_MOST = 1_000, 256, 64  # characters and entries that a sold record may have
 REASONS = ("empty", "too short", "too long", "not a text")
@@ -47,35 +49,46 @@ class Draft(msgspec.Struct, frozen=True):
         return joined(self.title, self.text)
 
 
-def sift(items: Sequence[RawItem], index: DuplicateIndex) -> tuple[list[Draft], Counter[str]]:
-    """Drafts of what is worth embedding; the rest is counted by reason."""
+class Sifted(msgspec.Struct, frozen=True):
+    """What is worth embedding with its place among the items, and how many were left out for which reason."""
+
+    drafts: list[Draft]
+    places: list[int]
+    left_out: Counter[str]
+
+
+def sift(items: Sequence[RawItem], index: DuplicateIndex, rules: Rules) -> Sifted:
+    """Go through the items in their order. `index` is only read: nothing is stored yet."""
     drafts: list[Draft] = []
-    tally: Counter[str] = Counter()
-    fresh = DuplicateIndex()  # of this batch; `index` must not change before the records are stored
-    for item in items:
-        found = _draft(item, index, fresh)
+    places: list[int] = []
+    left_out: Counter[str] = Counter()
+    fresh = DuplicateIndex()
+    for place, item in enumerate(items):
+        found = _draft(item, (index, fresh), rules)
         if isinstance(found, str):
-            tally[found] += 1
+            left_out[found] += 1
         else:
             drafts.append(found)
+            places.append(place)
             fresh.add(found.id, found.whole)
-    return drafts, tally
+    return Sifted(drafts, places, left_out)
 
 
-def _draft(item: RawItem, index: DuplicateIndex, fresh: DuplicateIndex) -> Draft | str:
-    if len(item.text) > MAX_TEXT_CHARS:
+def _draft(item: RawItem, indices: Sequence[DuplicateIndex], rules: Rules) -> Draft | str:
+    if len(item.text) > 4 * rules.max_chars:  # cleaning costs time too
         return "too long"
-    title, text = redact(clean_line(item.title)[:TITLE_MOST]), redact(clean(item.text))
+    hide = redact if rules.redact else _as_it_is
+    title, text = hide(clean_line(item.title)[:TITLE_MOST]), hide(clean(item.text))
     whole = joined(title.text, text.text)
-    if reason := _refusal(whole, text.text):
+    if reason := _refusal(whole, text.text, rules):
         return reason
     id = record_id(title.text, text.text)
-    if id in index or id in fresh:
+    if any(id in index for index in indices):
         return "duplicate"
-    similarity = max(index.nearest(whole)[1], fresh.nearest(whole)[1])
-    if similarity >= SAME:
+    similarity = max(index.nearest(whole)[1] for index in indices)
+    if similarity * PPM >= rules.near_duplicate_ppm:
         return "near duplicate"
-    labels, hits = _labels(item.labels)
+    labels, hits = _labels(item.labels, hide)
     return Draft(
         id=id,
         title=title.text,
@@ -88,24 +101,28 @@ def _draft(item: RawItem, index: DuplicateIndex, fresh: DuplicateIndex) -> Draft
     )
 
 
-def _refusal(whole: str, text: str) -> str:
+def _refusal(whole: str, text: str, rules: Rules) -> str:
     if not text:
         return "empty"
-    if len(text) > MAX_TEXT_CHARS:
+    if len(text) > rules.max_chars:
         return "too long"
-    if len(tokens(text)) < TOKENS_LEAST:
+    if len(text) * (1 + UNSPACED_WORTH * unspaced_share(text)) < rules.min_chars:
         return "too short"
     return "not a text" if validity(whole) < VALIDITY_LEAST else ""
 
 
-def _labels(raw: Mapping[str, str]) -> tuple[dict[str, str], Counter[str]]:
+def _as_it_is(text: str) -> Redacted:
+    return Redacted(text, {})
+
+
+def _labels(raw: Mapping[str, str], hide: Callable[[str], Redacted]) -> tuple[dict[str, str], Counter[str]]:
     labels: dict[str, str] = {}
     hits: Counter[str] = Counter()
     for name, value in raw.items():
         key = clean_line(name)[:LABEL_MOST]
         if not key or key.casefold().replace(" ", "_") in PERSONAL_LABELS or len(labels) == LABELS_MOST:
             continue
-        redacted = redact(clean_line(value))
+        redacted = hide(clean_line(value))
         if redacted.text:
             labels[key] = redacted.text[:LABEL_MOST]
             hits.update(redacted.counts)

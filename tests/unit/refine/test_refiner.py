@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.refine import Facts, RawItem, Refiner
-from node.refine.duplicates import SAME, DuplicateIndex
+from node.refine.duplicates import FOUND, DuplicateIndex
 from node.refine.errors import WrongFacts
 from node.refine.refiner import nearest
 from node.shard import Shard, open_shard
@@ -131,7 +131,7 @@ def test_a_text_is_its_own_nearest_and_a_foreign_one_is_not(words: list[str]) ->
     index.add("other", "quite another sentence about pumps that move twenty litres a minute without a sound")
     index.add("this", " ".join(words))
     assert index.nearest(" ".join(words)) == ("this", 1.0)
-    assert index.nearest("nothing of the kind stands here at all today")[1] < SAME
+    assert index.nearest("nothing of the kind stands here at all today")[1] < FOUND
     index.discard(["this"])
     assert index.nearest(" ".join(words))[0] != "this"
 
