@@ -59,7 +59,7 @@ class Dialogue:
         try:
             for at in range(0, len(data), WRITE_BYTES):
                 with trio.fail_after(timeout_s):
-                    await self._stream.write(bytes(data[at : at + WRITE_BYTES]))
+                    await self._stream.write(data[at : at + WRITE_BYTES])
         except trio.TooSlowError as err:
             raise DeadlineExceeded(f"{self.peer} took no data for {timeout_s:g} s") from err
         except BROKEN as err:
@@ -100,7 +100,8 @@ class Dialogue:
     async def _take(self, size: int, timeout_s: float) -> bytes:
         while len(self._ahead) < size:
             self._ahead += await self._read(timeout_s)
-        taken = bytes(self._ahead[:size])
+        with memoryview(self._ahead) as view:
+            taken = bytes(view[:size])  # a slice of the bytearray itself would be copied twice
         del self._ahead[:size]
         return taken
 
