@@ -151,7 +151,7 @@ def _deep_enough(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
 
 
 def _moved(state: SellerState, event: ev.LockSeen, now: Clock) -> SellerState:
-    return _go(state, S.SEEN, block=event.block)
+    return _go(state, S.EXPIRED if state.proven else S.SEEN, block=event.block)
 
 
 def _post_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
@@ -199,6 +199,10 @@ def _proven(state: SellerState, event: ev.Proven, now: Clock) -> SellerState:
 def _proven_after(state: SellerState, event: ev.Proven, now: Clock) -> SellerState:
     """In the same transaction the contract first refunds the sale and then names its reason."""
     return _go(state, S.DISPUTED, proven=True, reason="the contract found this offer at fault")
+
+
+def _proven_gone(state: SellerState, event: ev.Proven, now: Clock) -> SellerState:
+    return msgspec.structs.replace(state, proven=True)
 
 
 def _undone(state: SellerState, event: ev.Undone, now: Clock) -> SellerState:
@@ -249,5 +253,6 @@ SELLER_TABLE: dict[tuple[Seller, type], Handler] = {
     **{(phase, ev.Delivered): _delivered for phase in (S.LOCKED, S.HANDED_OVER, S.POSTING, S.EXPIRED)},
     **{(phase, ev.Finished): _finished for phase in _OPEN},
     **{(phase, ev.Proven): _proven for phase in _OPEN},
+    (S.GONE, ev.Proven): _proven_gone,
     **{(phase, ev.Undone): _undone for phase in _OPEN if phase is not S.GONE},
 }

@@ -183,7 +183,7 @@ class World:
         sealed = {"false cell": FALSE_CELL, "false key": FALSE_KEY}.get(cheat, HONEST)
         self.payload: Payload = parse(sealed.payload)
         self.contract = Contract(sealed)
-        self.block = 100
+        self.block = self.highest = 100
         self.history: list[tuple[Contract, list[tuple[str, str, int]]]] = []
         self.transactions: dict[str, Transaction] = {}
         self.total = self.contract.total()
@@ -361,6 +361,7 @@ class World:
         outcomes = [(sent.key, sent.outcome, sent.result) for sent in self.transactions.values()]
         self.history.append((copy.deepcopy(self.contract), outcomes))
         self.block += 1
+        self.highest = max(self.highest, self.block)
         self.outage = max(0, self.outage - 1)
         mined = [sent for sent in self.transactions.values() if sent.outcome == "pending"]
         for sent in mined:
@@ -432,8 +433,8 @@ class World:
 
     def reorganise(self, depth: int) -> None:
         """Take blocks back. Their transactions wait again, in another order; a lock may get another number."""
-        depth = min(depth, len(self.history))
-        if depth == 0:
+        depth = min(depth, len(self.history), self.block - (self.highest - DEPTH))
+        if depth <= 0:
             return
         held = set(self.contract.sales)
         self.contract, outcomes = self.history[-depth]
@@ -454,6 +455,7 @@ class World:
         """Let both nodes live on in peace until nothing can follow."""
         for _ in range(blocks):
             if self.ended():
+                self.mine()  # what a reorganisation put back under way is mined again
                 return
             for _ in range(len(self.todo)):
                 self.run(0)

@@ -436,7 +436,20 @@ SELLER_CASES: list[tuple[Seller, dict[str, Any], dict[str, Seller]]] = [
     (
         S.GONE,
         {},
-        {"lock seen": S.SEEN, "deadline tick": S.VOID, "late tick": S.VOID, **ENDINGS, "undone": S.GONE},
+        {
+            "lock seen": S.SEEN,
+            "deadline tick": S.VOID,
+            "late tick": S.VOID,
+            "paid": S.PAID,
+            "refunded": S.REFUNDED,
+            "proven": S.GONE,
+        },
+    ),
+    (
+        S.GONE,
+        {"proven": True},
+        {"lock seen": S.EXPIRED, "refunded": S.DISPUTED, "paid": S.PAID}
+        | dict.fromkeys(["deadline tick", "late tick"], S.VOID),
     ),
     (S.REFUNDED, {}, {"proven": S.DISPUTED}),
     (S.PAID, {}, {"key asked": S.PAID, "key asked deep": S.PAID}),
