@@ -1,10 +1,11 @@
-"""Commands that need no running node: init, config, rpc, doctor, embedder."""
+"""Commands that need no running node: init, config show, doctor, embedder install."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,24 @@ def show_config(options: argparse.Namespace, arguments: list[str]) -> Outcome:
             origin = {"origin": loaded.origins[f"{section}.{name}"]} if wanted.origin else {}
             rows.append({"key": f"{section}.{name}", "value": value, **origin})
     return "config.show", {"items": rows, "next": None}
+
+
+def install_embedder(options: argparse.Namespace, arguments: list[str]) -> Outcome:
+    """Fetch and convert the default embedder, once; every node of this user shares it."""
+    Parser(prog="schwung embedder install", description=install_embedder.__doc__).parse_args(arguments)
+    from node.embed.errors import EmbedError
+    from node.embed.install import install
+
+    try:
+        folder = install(progress=lambda note: _say(options, note))
+    except EmbedError as err:
+        raise CliError(str(err), FAILED, kind=err.kind, hint=err.hint) from err
+    return "embedder.install", {"folder": str(folder)}
+
+
+def _say(options: argparse.Namespace, note: str) -> None:
+    if not options.quiet:
+        print(note, file=sys.stderr, flush=True)
 
 
 def raw_call(arguments: list[str]) -> tuple[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """`schwung`: options, dispatch, exit codes.
 
 Standard library and our own light modules only. What needs the heavy libraries is named in `ELSEWHERE` and imported
-when it is called: the daemon, the devnet, the embedder's installer.
+when it is called: the daemon and the devnet.
 """
 
 from __future__ import annotations
@@ -29,9 +29,13 @@ from node.cli.errors import FAILED, INTERRUPTED, OK, USAGE, CliError, usage
 ELSEWHERE = {
     "run": "node.daemon:command",
     "devnet": "node.devnet.command:command",
-    "embedder": "node.embed.command:command",
 }
-LOCAL = {("init",): local.init, ("config", "show"): local.show_config, ("doctor",): local.doctor}
+LOCAL = {
+    ("init",): local.init,
+    ("config", "show"): local.show_config,
+    ("doctor",): local.doctor,
+    ("embedder", "install"): local.install_embedder,
+}
 SHORT = {"status": ("node", "status"), "stop": ("node", "stop")}
 GROUPS = {
     "Node": ("init", "run", "status", "stop", "doctor", "config", "log", "node", "jobs", "events", "peers", "rpc"),
@@ -175,7 +179,7 @@ def _fail(err: CliError, *, as_json: bool) -> int:
 def _meant(noun: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(noun, [*document(), *ELSEWHERE, *SHORT, "init", "doctor", "rpc"], 1)
+    near = difflib.get_close_matches(noun, [*document(), *ELSEWHERE, *SHORT, "init", "doctor", "embedder"], 1)
     return f": did you mean {near[0]!r}?" if near else ""
 
 

@@ -11,7 +11,7 @@ from config.amounts import tokens
 
 AMOUNTS = {
     "token", "native", "deposited", "credit", "owed", "balance", "paid", "price", "amount", "promised", "leaving",
-    "session_left", "value", "cost", "cumulative", "settled",
+    "session_left", "cumulative", "settled",
 }  # fmt: skip
 # the columns of a listing that matter, in the order of mattering; ids stand whole so that they can be copied
 COLUMNS = {
@@ -29,7 +29,7 @@ COLUMNS = {
     "feedback.list": ("rating", "ticket_ok", "comment", "subject"),
     "rewards.list": ("source", "amount_wei"),
     "rewards.claim": ("source", "amount_wei", "tx"),
-    "wallet.history": ("at", "what", "value", "cost", "state", "hash"),
+    "wallet.history": ("at", "what", "state", "value", "cost", "hash"),  # the last two amounts are native wei
     "wallet.lanes": ("side", "cumulative", "settled", "at", "payer", "payee"),
     "devnet": ("name", "state", "pid", "peers", "address", "socket"),
     "config.get": ("key", "value", "origin"),

@@ -14,6 +14,7 @@ from node.devnet.places import Places
 from node.devnet.processes import Processes
 
 CHAIN_ID = 31_337
+BLOCK_S = 1  # a transaction is mined at once, and blocks come without any: samples and deadlines wait for them
 STATE_INTERVAL_S = 2  # a SIGKILL loses at most this much
 START_S = 20.0
 TRANSFER = "a9059cbb"  # transfer(address,uint256)
@@ -79,6 +80,7 @@ def start(places: Places, processes: Processes, port: int) -> DevChain:
     command = [
         str(binary), "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(CHAIN_ID), "--quiet",
         "--state", str(places.chain_state), "--state-interval", str(STATE_INTERVAL_S),
+        "--block-time", str(BLOCK_S), "--mixed-mining",
     ]  # fmt: skip
     processes.start("chain", command, places.chain_log, {})
     chain = DevChain(f"http://127.0.0.1:{port}")

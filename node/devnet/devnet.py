@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,12 +36,26 @@ class Devnet:
         """Chain, contracts, bootstrap node and `count` nodes; the status of each node. Raises DevnetError."""
         with self.places.locked():
             self.places.create()
-            dev_chain = self._chain()
+            self._chain()
             self._bootstrap()
             names = [f"node{n}" for n in range(1, count + 1)]
             for name in names:
-                self._node(name, dev_chain)
+                self._node(name, {}, funded=True)
             return [nodes.wait_ready(self.places, self.processes, name) for name in [BOOTSTRAP, *names]]
+
+    def add(self, name: str, settings: Mapping[str, str] | None = None, *, funded: bool = True) -> dict[str, Any]:
+        """A further node, or one that was stopped or killed; its status. Raises DevnetError."""
+        with self.places.locked():
+            self._node(name, settings or {}, funded=funded)
+            return nodes.wait_ready(self.places, self.processes, name)
+
+    def stop(self, name: str) -> None:
+        """End a node in good order; `add` starts it again."""
+        self.processes.stop([name])
+
+    def kill(self, name: str) -> None:
+        """End a node as a power cut would; `add` starts it again."""
+        self.processes.kill(name)
 
     def down(self) -> list[str]:
         """End the nodes, then the chain, which writes its state. Returns whom it ended."""
@@ -78,7 +92,7 @@ class Devnet:
             raise DevnetError(f"there is no devnet in {self.places.root}: start one with `schwung devnet up`")
         return network_file.facts(self.places.network_file)
 
-    def _chain(self) -> DevChain:
+    def _chain(self) -> None:
         """A running chain with the contracts on it, and the network file that names them."""
         known = self.places.network_file.exists()
         if CHAIN not in self.processes.running():
@@ -88,7 +102,6 @@ class Devnet:
         dev_chain = DevChain(self.rpc()) if known else self._found()
         if dev_chain.call("eth_getCode", self.facts()["contracts"]["token"], "latest") == "0x":
             raise DevnetError(f"the chain lost its state: `schwung devnet down --wipe`, then `up` ({self.places.root})")
-        return dev_chain
 
     def _found(self) -> DevChain:
         """Deploy on a new chain."""
@@ -124,14 +137,14 @@ class Devnet:
         status = nodes.wait_ready(self.places, self.processes, BOOTSTRAP)
         network_file.set_bootstrap(self.places.network_file, _dialable(status))
 
-    def _node(self, name: str, dev_chain: DevChain) -> None:
+    def _node(self, name: str, settings: Mapping[str, str], *, funded: bool) -> None:
         if name in self.processes.running():
             return
         address, new = nodes.create_wallet(self.places.node(name), self.places.passphrase)
-        if new:
+        if new and funded:
             self.fund(address)
         self._say(f"{name} starts")
-        nodes.start(self.places, self.processes, name, {})
+        nodes.start(self.places, self.processes, name, settings)
 
     def _row(self, name: str, pid: int | None) -> dict[str, Any]:
         paths = self.places.node(name)

@@ -25,9 +25,12 @@ class Processes:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._children: dict[int, subprocess.Popen[bytes]] = {}  # those this very process has started: it reaps them
 
     def running(self) -> dict[str, int]:
         """Name → pid of those that are alive."""
+        for child in self._children.values():
+            child.poll()
         return {
             name: entry["pid"] for name, entry in self._load().items() if _started(entry["pid"]) == entry["started"]
         }
@@ -44,6 +47,7 @@ class Processes:
                 env={**os.environ, **environ},
                 start_new_session=True,
             )
+        self._children[process.pid] = process
         entries = self._load()
         entries[name] = {"pid": process.pid, "started": _started(process.pid)}
         self._save(entries)
@@ -60,6 +64,13 @@ class Processes:
             if not self._gone(ours, STOP_S):
                 raise DevnetError(f"cannot end {', '.join(f'{name} ({pid})' for name, pid in ours.items())}")
         self._save({name: entry for name, entry in self._load().items() if name not in names})
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, and wait until it is gone."""
+        pid = self.running().get(name)
+        if pid is not None:
+            _send(pid, signal.SIGKILL)
+            self._gone({name: pid}, STOP_S)
 
     def _gone(self, ours: Mapping[str, int], within_s: float) -> bool:
         deadline = time.monotonic() + within_s
@@ -88,8 +99,6 @@ def _send(pid: int, number: int) -> None:
 
 def _started(pid: int) -> str:
     """When a process started, as the kernel counts; '' when it is gone or a zombie."""
-    with suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # ours, if this very process started it: a zombie would look alive
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
