@@ -113,9 +113,26 @@ class ModelCalls:
 
         await self._journal.write(run)
 
-    async def tab(self, model: str) -> Tab:
-        """How we stand with a model."""
-        return await self._journal.read(lambda conn: _tab(conn, model))
+    async def tab(self, model: str) -> Tab | None:
+        """How we stand with a model; None before the first call."""
+
+        def run(conn: sqlite3.Connection) -> Tab | None:
+            known = conn.execute("SELECT 1 FROM model_tabs WHERE model = ?", (model,)).fetchone()
+            return None if known is None else _tab(conn, model)
+
+        return await self._journal.read(run)
+
+    async def begin(self, model: str, settled_wei: int) -> Tab:
+        """Open the tab of a model. What the chain has paid already is spent: this journal may be younger than the
+        wallet.
+        """
+
+        def run(conn: sqlite3.Connection) -> Tab:
+            sql = "INSERT OR IGNORE INTO model_tabs VALUES (?, '0', ?, 0, 0)"
+            conn.execute(sql, (model, str(settled_wei)))
+            return _tab(conn, model)
+
+        return await self._journal.write(run)
 
     async def get(self, request: bytes) -> Call | None:
         """One call."""

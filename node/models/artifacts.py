@@ -18,7 +18,7 @@ from node.models.attribution import Share
 from node.models.errors import BadArtifact
 from node.models.evaluate import Evaluation
 from node.models.runtime import Runtime
-from protocols.ids import Address, ModelId, address_bytes
+from protocols.ids import Address, ModelId, RecordId, address_bytes
 
 T = TypeVar("T")
 
@@ -61,6 +61,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     evaluation: Evaluation
     own_only: float | None
     validation: dict[str, float]
+    held_out: tuple[RecordId, ...]
 
 
 def model_id(builder: Address, domain: str, graph: bytes) -> ModelId:

@@ -53,7 +53,7 @@ def head_bytes(head: Head) -> bytes:
         helper.make_node("Softmax", ["scores"], [PROBABILITIES], axis=1),
     ]
     weights = [_weight("mean", head.mean), _weight("weight", head.weight / head.scale), _weight("bias", head.bias)]
-    meta = {"task": "classify", "classes": json.dumps(head.classes, ensure_ascii=False)}
+    meta = {"task": "classification", "classes": json.dumps(head.classes, ensure_ascii=False)}
     return _serialise("head", nodes, weights, len(head.mean), {PROBABILITIES: len(head.classes)}, meta)
 
 

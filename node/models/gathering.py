@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -38,7 +39,7 @@ async def retrieval_corpus(records: Sequence[ShardRecord], embedder: Embedder, p
     if not usable:
         raise TooLittleData(
             f"none of {len(records)} records has a title: retrieval learns from titles and texts",
-            hint="train with task=classify, or collect records with titles",
+            hint="train with task=classification, or collect records with titles",
         )
     documents = await _documents(usable, embedder, progress)
     queries = await _embed([record.title for record in usable], embedder, progress, "titles", query=True)
@@ -70,7 +71,7 @@ def label_key(records: Sequence[ShardRecord], wanted: str) -> str:
     return min(counts, key=lambda key: (-counts[key], key))
 
 
-def parse_filter(domain: str, plain: dict[str, object] | None) -> Filter:
+def parse_filter(domain: str, plain: Mapping[str, Any] | None) -> Filter:
     """A caller's filter over the records of a domain. Raises BadCall for a field that does not exist."""
     unknown = set(plain or {}) - set(Filter.__struct_fields__)
     if unknown:

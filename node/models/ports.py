@@ -10,6 +10,7 @@ from contracts.bindings.models import Model, Share
 from contracts.values import Call, Receipt
 from node.shard.filter import Filter
 from node.shard.record import ShardRecord
+from node.wallet.settle import Settlement
 from protocols.envelope import Item
 from protocols.ids import Address, Cid, PeerId
 from protocols.voucher import Voucher
@@ -32,6 +33,7 @@ class Records(Protocol):
     """The shard."""
 
     def walk(self, where: Filter) -> AsyncIterator[list[ShardRecord]]: ...
+    async def fetch(self, ids: Sequence[str]) -> list[ShardRecord]: ...
 
 
 class Wallet(Protocol):
@@ -121,3 +123,19 @@ class Progress(Protocol):
     def __call__(
         self, done: int | None = None, total: int | None = None, unit: str | None = None, note: str | None = None
     ) -> None: ...
+
+
+class Settler(Protocol):
+    """Who brings a lane's open vouchers to the chain, once each."""
+
+    async def settle(self, payee: Address, lane: int) -> Sequence[Settlement]:
+        """Raises VoucherRefused when there is nothing to bring."""
+        ...
+
+
+class Bank(Protocol):
+    """`VoucherBank`."""
+
+    async def paid(self, payer: str, payee: str, lane: int) -> int:
+        """Base units ever settled on a lane."""
+        ...

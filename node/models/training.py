@@ -22,7 +22,7 @@ from node.models.evaluate import Evaluation, accuracy, judge_classes, judge_retr
 from node.models.examples import Corpus, Example
 from node.models.export import adapter_bytes, head_bytes
 from node.models.split import HELD_OUT_PPM, Split, split
-from protocols.ids import Address
+from protocols.ids import Address, RecordId
 from protocols.inference.card import CLASSIFY, RETRIEVAL
 
 MIN_HELD_OUT = 30
@@ -43,6 +43,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True):
     own_only: float | None
     validation: dict[str, float]
     trained_on: int
+    held_out: tuple[RecordId, ...]
     excluded: int
     shares: tuple[Share, ...]
     datasets: tuple[int, ...]
@@ -72,6 +73,7 @@ def train_retrieval(corpus: Corpus, builder: Address, held_out_ppm: int = HELD_O
         own_only=_own_retrieval(train, judged),
         validation=scores,
         trained_on=len(parts.train),
+        held_out=tuple(example.id for example in judged.examples),
         excluded=len(parts.excluded),
         shares=attribution.shares([example.owner for example in train.examples], values, builder),
         datasets=datasets(train.examples),
@@ -88,7 +90,7 @@ def train_classifier(
     head, scores = classify.train(labelled.take(parts.train))
     train = labelled.take([row for row in parts.train if labelled.examples[row].label in head.classes])
     truth = np.array([example.label for example in judged.examples], dtype=object)
-    evaluation = judge_classes(_nearest_name(judged, head.classes, name_vectors), head.predict(judged.documents), truth)
+    evaluation = judge_classes(nearest_name(judged, head.classes, name_vectors), head.predict(judged.documents), truth)
     return Trained(
         task=CLASSIFY,
         method="logistic",
@@ -99,6 +101,7 @@ def train_classifier(
         own_only=_own_classes(train, judged, truth),
         validation=scores,
         trained_on=len(train.examples),
+        held_out=tuple(example.id for example in judged.examples),
         excluded=len(parts.excluded),
         shares=attribution.shares(
             [example.owner for example in train.examples], attribution.label_values(train, judged), builder
@@ -156,7 +159,8 @@ def _own_classes(train: Corpus, judged: Corpus, truth: np.ndarray) -> float | No
     return float(accuracy(head.predict(judged.documents), truth).mean())
 
 
-def _nearest_name(judged: Corpus, classes: tuple[str, ...], names: dict[str, np.ndarray]) -> np.ndarray:
+def nearest_name(judged: Corpus, classes: tuple[str, ...], names: dict[str, np.ndarray]) -> np.ndarray:
+    """What the frozen embedder says untrained: for each text the class whose name lies nearest."""
     vectors = np.stack([names[label] for label in classes])
     found: np.ndarray = np.array(classes, dtype=object)[(judged.documents @ vectors.T).argmax(axis=1)]
     return found

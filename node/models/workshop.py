@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
+import numpy as np
 import structlog
 import trio
 
@@ -14,9 +16,13 @@ from node.journal.models import ModelRow
 from node.journal.models import Models as ModelStore
 from node.models.artifacts import Artifacts, Manifest, Report, model_id
 from node.models.errors import BadCall, UnknownModel
+from node.models.evaluate import Evaluation, judge_classes, judge_retrieval
+from node.models.examples import Corpus
 from node.models.gathering import gather, label_corpus, label_key, parse_filter, retrieval_corpus
 from node.models.ports import Events, Progress, Records, Wallet
-from node.models.training import Trained, train_classifier, train_retrieval
+from node.models.runtime import Runtime
+from node.models.threads import limit_threads
+from node.models.training import Trained, nearest_name, train_classifier, train_retrieval
 from node.shard.record import ShardRecord
 from protocols.ids import parse_domain
 from protocols.inference.card import CLASSIFY, RETRIEVAL, TASKS
@@ -45,6 +51,7 @@ class Workshop:
         wallet: Wallet,
         events: Events,
         held_out_ppm: int,
+        threads: int,
         clock: Callable[[], int],
     ) -> None:
         self._shard = shard
@@ -54,6 +61,7 @@ class Workshop:
         self._wallet = wallet
         self._events = events
         self._held_out_ppm = held_out_ppm
+        self._threads = threads
         self._clock = clock
         self._bench = trio.Lock()
         self._trainer = trio.CapacityLimiter(1)
@@ -65,17 +73,21 @@ class Workshop:
         task: str,
         *,
         base: str | None = None,
-        filter: dict[str, object] | None = None,
+        filter: Mapping[str, Any] | None = None,
         title: str = "",
         progress: Progress,
     ) -> TrainedModel:
-        """Train on the shard's records of a domain; `task` is `retrieval`, `classify` or `classify:<label>`.
+        """Train on the shard's records of a domain; `task` is `retrieval` or `classification`.
+
+        `filter` has the fields of the shard's filter, and `label`: the label that a classifier learns (by default the
+        one that most records have).
 
         Raises BadCall, TooLittleData, NoWallet. Training again on the same records gives the same model.
         """
-        kind, label = self._check(domain, task, base)
+        wanted = dict(filter or {})
+        kind, label = self._check(domain, task, base, str(wanted.pop("label", "")))
         builder = self._wallet.address
-        where = parse_filter(domain, filter)
+        where = parse_filter(domain, wanted)
         async with self._bench:
             started = time.monotonic()
             progress(done=0, total=None, unit="records", note="reading the shard")
@@ -104,7 +116,7 @@ class Workshop:
             )
             return await self._keep(manifest, trained)
 
-    async def list(self) -> list[TrainedModel]:
+    async def all(self) -> list[TrainedModel]:
         """Every own model, newest first."""
         return [await self._load(row) for row in await self._store.all()]
 
@@ -115,20 +127,52 @@ class Workshop:
             raise UnknownModel(f"model {model} was not trained by this node")
         return await self._load(row)
 
-    def _check(self, domain: str, task: str, base: str | None) -> tuple[str, str]:
+    async def evaluate(self, model: str) -> tuple[TrainedModel, Evaluation]:
+        """Judge an own model again from its files, on the records that were held out when it was trained.
+
+        Raises UnknownModel, BadArtifact, or TooLittleData when those records have been forgotten.
+        """
+        found = await self.get(model)
+        records = await self._shard.fetch(found.report.held_out)
+        artifact = found.row.artifact
+        runtime = await trio.to_thread.run_sync(self._artifacts.runtime, model, artifact, limiter=self._disk)
+        if found.row.task == RETRIEVAL:
+            corpus = await retrieval_corpus(records, self._embedder, _silent)
+            return found, await self._judge_retriever(corpus, runtime)
+        corpus, names = await label_corpus(records, found.manifest.label, self._embedder, _silent)
+        return found, await self._judge_classifier(corpus, names, found.manifest.classes, runtime)
+
+    async def _judge_retriever(self, corpus: Corpus, runtime: Runtime) -> Evaluation:
+        assert corpus.queries is not None
+        queries = await runtime.apply(corpus.queries, "query")
+        documents = await runtime.apply(corpus.documents, "document")
+        return judge_retrieval((corpus.queries, corpus.documents), (queries, documents))
+
+    async def _judge_classifier(
+        self, corpus: Corpus, names: dict[str, np.ndarray], classes: tuple[str, ...], runtime: Runtime
+    ) -> Evaluation:
+        for name in set(classes) - set(names):
+            names[name] = (await self._embedder.embed([name], query=True))[0]
+        found = (await runtime.apply(corpus.documents, "document")).argmax(axis=1)
+        truth = np.array([example.label for example in corpus.examples], dtype=object)
+        return judge_classes(nearest_name(corpus, classes, names), np.array(classes, dtype=object)[found], truth)
+
+    def _check(self, domain: str, task: str, base: str | None, label: str) -> tuple[str, str]:
         parse_domain(domain)
-        kind, _, label = task.partition(":")
-        if kind not in TASKS or (label and kind != CLASSIFY):
-            raise BadCall(f"task {task[:80]!r} is not known", hint="retrieval, classify or classify:<label>")
+        if task not in TASKS:
+            raise BadCall(f"task {task[:80]!r} is not known", hint=f"one of {', '.join(TASKS)}")
+        if label and task != CLASSIFY:
+            raise BadCall("filter.label is for classification; a retriever learns from titles")
         if base not in (None, "", self._embedder.model_id):
             raise BadCall(
                 f"base {base[:96]!r} is not the embedder of this shard ({self._embedder.model_id})",
                 hint="leave base out, or open a node with that embedding.model_dir",
             )
-        return kind, label
+        return task, label
 
     async def _run(self, kind: str, label: str, records: list[ShardRecord], progress: Progress) -> Trained:
         builder, share = self._wallet.address, self._held_out_ppm
+        limit_threads(self._threads)
         if kind == RETRIEVAL:
             corpus = await retrieval_corpus(records, self._embedder, progress)
             progress(done=0, total=len(corpus.examples), unit="records", note="training")
@@ -141,7 +185,12 @@ class Workshop:
         known = await self._store.get(manifest.model)
         if known is not None:
             return await self._load(known)
-        report = Report(evaluation=trained.evaluation, own_only=trained.own_only, validation=trained.validation)
+        report = Report(
+            evaluation=trained.evaluation,
+            own_only=trained.own_only,
+            validation=trained.validation,
+            held_out=trained.held_out,
+        )
         await trio.to_thread.run_sync(self._artifacts.save, manifest, report, trained.graph, limiter=self._disk)
         row = ModelRow(
             model=manifest.model,
@@ -168,3 +217,9 @@ class Workshop:
         manifest = await trio.to_thread.run_sync(self._artifacts.manifest, row.model, limiter=self._disk)
         report = await trio.to_thread.run_sync(self._artifacts.report, row.model, limiter=self._disk)
         return TrainedModel(row, manifest, report)
+
+
+def _silent(
+    done: int | None = None, total: int | None = None, unit: str | None = None, note: str | None = None
+) -> None:
+    """For work that nobody watches."""

@@ -22,7 +22,7 @@ from protocols.wei import Wei, parse_wei
 
 KIND = "model"
 RETRIEVAL = "retrieval"
-CLASSIFY = "classify"
+CLASSIFY = "classification"
 TASKS = (RETRIEVAL, CLASSIFY)
 MAX_WEIGHTS = 512  # 53 bytes each: 27 KiB of the 48 KiB a body may have
 MAX_CLASSES = 64

@@ -64,8 +64,7 @@ class Receipt(Message, frozen=True, kw_only=True):
 class Terms(Message, frozen=True, kw_only=True):
     """What the provider wants: a voucher to `payee` on `lane` of at least `cumulative_wei` in all.
 
-    `served_wei` is what he has already served this payer for; `cover_wei` how much of the lane's unsettled money he
-    accepts.
+    `served_wei` is what he has already served this payer for.
     """
 
     payee: Annotated[str, Meta(max_length=42)]
@@ -73,7 +72,6 @@ class Terms(Message, frozen=True, kw_only=True):
     price_wei: Wei
     served_wei: Wei
     cumulative_wei: Wei
-    cover_wei: Wei
 
 
 class Refusal(Message, frozen=True, kw_only=True):

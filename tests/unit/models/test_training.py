@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from node.models.examples import Corpus
 from node.models.export import adapter_bytes, head_bytes
 from node.models.runtime import Runtime
 from node.models.split import split
+from node.models.threads import limit_threads
 from node.models.training import train_classifier, train_retrieval
 from protocols.ids import checksum
 from tests.unit.models.corpora import CLASSES, DIM, corpus
@@ -124,3 +126,14 @@ def test_a_swapped_or_broken_graph_is_refused():
         Runtime(graph, expected_sha256=b"\0" * 32)
     with pytest.raises(BadArtifact, match="cannot be loaded"):
         Runtime(graph[:100])
+
+
+def test_the_linear_algebra_obeys_its_limit():
+    if not limit_threads(1):
+        pytest.skip("this numpy does not carry OpenBLAS")
+    left = np.random.default_rng(0).normal(size=(600, 600))
+    before, started = time.process_time(), time.perf_counter()
+    for _ in range(10):
+        left @ left
+    cpu, wall = time.process_time() - before, time.perf_counter() - started
+    assert cpu < 1.5 * wall + 0.05

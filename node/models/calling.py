@@ -1,0 +1,290 @@
+"""The consumer's side of `/schwung/inference/1`: choose the provider from the catalogue, pay, check the receipt.
+
+One request at a time with a model, and at most one request's price ahead: the next voucher is signed only when the
+last answer came, or what was promised for it is used as credit. A provider that loses requests it has been paid for
+is left after MAX_LOSSES in a row. Nothing is paid for a repeated attempt: the request keeps its id and its voucher.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import structlog
+import trio
+
+from node.journal.model_calls import Call, ModelCalls, Tab
+from node.market.catalog import Catalog, Listed
+from node.models.errors import BadCall, NoProvider, PaymentRequired, UnknownModel, WrongReceipt
+from node.models.ports import Bank, Events, Purse, Wallet, Wire
+from node.models.serving import Serving
+from node.network.errors import DeadlineExceeded, NetworkError, PeerBusy, PeerUnreachable
+from protocols import eip712
+from protocols.codec import decode, encode
+from protocols.errors import ProtocolError
+from protocols.ids import Address
+from protocols.inference.card import ModelCard, lane
+from protocols.inference.messages import (
+    MAX_INPUT_CHARS,
+    MAX_INPUTS,
+    MAX_REPLY_BYTES,
+    PROTOCOL,
+    QUERY,
+    InferenceReply,
+    InferenceRequest,
+    Receipt,
+    Terms,
+    receipt_digest,
+    request_hash,
+    response_hash,
+)
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS = 3  # of one request; all but the first cost nothing
+ATTEMPT_TIMEOUT_S = 40.0  # a provider gives itself 30 s to compute
+RETRY_AFTER_S = 0.5
+MAX_LOSSES = 3
+MAX_TEXTS = 2_048  # of one call, as in the OpenAI dialect; sent in requests of MAX_INPUTS
+
+
+class Answer(msgspec.Struct, frozen=True, eq=False):
+    """What a model said: (n, width) float32, what it cost, and the receipts (their ids are the tickets for
+    feedback).
+    """
+
+    model: str
+    task: str
+    classes: tuple[str, ...]
+    outputs: np.ndarray
+    provider: str
+    paid_wei: int
+    receipts: tuple[str, ...]
+
+
+class Calling:
+    """Calls models that others, or this node itself, serve."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        calls: ModelCalls,
+        own: Serving,
+        purse: Purse,
+        bank: Bank,
+        wallet: Wallet,
+        wire: Wire,
+        events: Events,
+        payee: Address,
+        chain_id: int,
+        clock: Callable[[], int],
+    ) -> None:
+        self._catalog = catalog
+        self._calls = calls
+        self._own = own
+        self._purse = purse
+        self._bank = bank
+        self._wallet = wallet
+        self._wire = wire
+        self._events = events
+        self._payee = payee
+        self._chain_id = chain_id
+        self._clock = clock
+        self._lanes: dict[str, trio.Lock] = defaultdict(trio.Lock)
+
+    async def call(self, model: str, inputs: Sequence[str], *, side: str = QUERY) -> Answer:
+        """Run texts through a model, paid by voucher.
+
+        Raises BadCall, UnknownModel, NoProvider, PaymentRequired, WrongReceipt, WalletLocked, InsufficientFunds. Texts
+        that were answered before an error stay paid for.
+        """
+        check_inputs(inputs, side)
+        listed = self.find(model)
+        if listed.item.peer == self._wire.peer_id:
+            return await self._at_home(listed, inputs, side)
+        outputs, receipts, paid_wei = [], [], 0
+        for start in range(0, len(inputs), MAX_INPUTS):
+            async with self._lanes[listed.body.model]:
+                rows, call = await self._ask(listed, list(inputs[start : start + MAX_INPUTS]), side)
+            outputs.append(rows)
+            receipts.append(call.request.hex())
+            paid_wei += call.cost_wei
+        return _answer(listed, np.vstack(outputs), paid_wei, receipts)
+
+    def find(self, model: str) -> Listed[ModelCard]:
+        """The newest card of a model, by its id or its title. Raises UnknownModel."""
+        found = [e for e in self._catalog.every(ModelCard) if e.body.payee == self._payee and _is(e.body, model)]
+        if not found:
+            raise UnknownModel(f"no provider of model {model[:80]!r} is known")
+        return max(found, key=lambda listed: listed.body.created_at)
+
+    async def _at_home(self, listed: Listed[ModelCard], inputs: Sequence[str], side: str) -> Answer:
+        """An own model: nobody pays himself."""
+        row = await self._own.row(listed.body.model)
+        parts = []
+        for start in range(0, len(inputs), MAX_INPUTS):
+            served = await self._own.compute(row, list(inputs[start : start + MAX_INPUTS]), side)
+            parts.append(_rows(served.outputs, served.width))
+        return _answer(listed, np.vstack(parts), 0, [])
+
+    async def _ask(self, listed: Listed[ModelCard], inputs: list[str], side: str) -> tuple[np.ndarray, Call]:
+        card = listed.body
+        request = InferenceRequest(id=secrets.token_bytes(16), model=card.model, inputs=inputs, side=side)
+        cost_wei = int(card.price_wei) * len(inputs)
+        for _ in range(2):  # once more when the provider shows that he served what we thought was lost
+            call, paid = await self._pay(listed, request, cost_wei)
+            reply = await self._send(listed, paid, call)
+            if reply.refusal is None:
+                return await self._accept(listed, paid, call, reply), call
+            await self._settle_dispute(call, reply.refusal.kind, reply.refusal.message, reply.refusal.terms)
+            request = msgspec.structs.replace(request, id=secrets.token_bytes(16))
+        raise PaymentRequired("the provider wants more than his card says", hint="choose another model")
+
+    async def _pay(
+        self, listed: Listed[ModelCard], request: InferenceRequest, cost_wei: int
+    ) -> tuple[Call, InferenceRequest]:
+        """Sign what is due and note the call, before anything leaves."""
+        tab = await self._tab(request.model)
+        if tab.losses >= MAX_LOSSES:
+            raise NoProvider(f"the provider took {tab.losses} payments in a row without an answer")
+        due_wei = tab.spent_wei + cost_wei
+        voucher = await self._purse.promise(self._payee, lane(request.model), due_wei)
+        call = Call(
+            request=request.id,
+            model=request.model,
+            provider=listed.item.peer,
+            units=len(request.inputs),
+            cost_wei=cost_wei,
+            cumulative_wei=voucher.cumulative,
+            state="sent",
+            receipt=None,
+            at=self._clock(),
+        )
+        await self._calls.send(call)
+        return call, msgspec.structs.replace(request, voucher=voucher)
+
+    async def _tab(self, model: str) -> Tab:
+        tab = await self._calls.tab(model)
+        if tab is not None:
+            return tab
+        return await self._calls.begin(model, await self._bank.paid(self._wallet.address, self._payee, lane(model)))
+
+    async def _send(self, listed: Listed[ModelCard], request: InferenceRequest, call: Call) -> InferenceReply:
+        """The request until it is answered; repeated attempts are free. Raises NoProvider."""
+        trouble: Exception | None = None
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await trio.sleep(RETRY_AFTER_S * attempt)
+            try:
+                raw = await self._wire.request(
+                    listed.item.peer,
+                    PROTOCOL,
+                    encode(request),
+                    timeout_s=ATTEMPT_TIMEOUT_S,
+                    max_reply_bytes=MAX_REPLY_BYTES,
+                )
+                reply = decode(raw, InferenceReply, max_bytes=MAX_REPLY_BYTES)
+            except (PeerUnreachable, PeerBusy, DeadlineExceeded) as err:
+                trouble = err
+                continue
+            except (NetworkError, ProtocolError) as err:
+                trouble = err
+                break
+            if reply.refusal is None or reply.refusal.kind != "unavailable":
+                return reply
+            trouble = NoProvider(reply.refusal.message)
+        await self._calls.failed(call)
+        raise NoProvider(f"model {request.model[:12]}… was not answered by {listed.item.peer}: {trouble}") from trouble
+
+    async def _accept(
+        self, listed: Listed[ModelCard], request: InferenceRequest, call: Call, reply: InferenceReply
+    ) -> np.ndarray:
+        try:
+            rows = check_reply(listed, request, reply, payer=self._wallet.address, chain_id=self._chain_id)
+        except WrongReceipt:
+            await self._calls.failed(call, lost_wei=call.cost_wei)
+            raise
+        await self._calls.answered(call, encode(reply.receipt))
+        self._events.publish("models", {"model": call.model, "state": "called", "units": call.units})
+        return rows
+
+    async def _settle_dispute(self, call: Call, kind: str, message: str, terms: Terms | None) -> None:
+        """The provider says no. Go on only if he has served more than we saw, as after a crash of ours; else raise."""
+        tab = await self._tab(call.model)
+        ahead_wei = int(terms.served_wei) - tab.spent_wei if kind == "payment_required" and terms is not None else 0
+        if 0 < ahead_wei <= call.cumulative_wei - tab.spent_wei:
+            await self._calls.failed(call, lost_wei=ahead_wei)
+            return
+        await self._calls.failed(call)
+        if terms is not None:
+            raise PaymentRequired(f"the provider refused the voucher ({kind}): {message}", hint=_hint(terms))
+        raise NoProvider(f"the provider refused ({kind}): {message}")
+
+
+def check_inputs(inputs: Sequence[str], side: str) -> None:
+    """Raises BadCall with the bound that is broken."""
+    if side not in ("query", "document"):
+        raise BadCall(f"side {side[:40]!r}: query or document")
+    if not 0 < len(inputs) <= MAX_TEXTS:
+        raise BadCall(f"{len(inputs)} inputs: between 1 and {MAX_TEXTS}")
+    for number, text in enumerate(inputs):
+        if not text.strip():
+            raise BadCall(f"input {number} is empty")
+        if len(text) > MAX_INPUT_CHARS:
+            raise BadCall(f"input {number} has {len(text)} characters, the limit is {MAX_INPUT_CHARS}")
+
+
+def check_reply(
+    listed: Listed[ModelCard], request: InferenceRequest, reply: InferenceReply, *, payer: Address, chain_id: int
+) -> np.ndarray:
+    """The outputs of a reply whose receipt says exactly what was asked, answered and paid. Raises WrongReceipt."""
+    receipt, rows = reply.receipt, len(request.inputs)
+    width = len(listed.body.classes) or listed.body.dim
+    if reply.width != width or len(reply.outputs) != rows * width * 4:
+        raise WrongReceipt(f"{rows} × {width} numbers were due, {len(reply.outputs)} bytes came")
+    assert request.voucher is not None
+    expected = Receipt(
+        model=request.model,
+        payer=payer,
+        lane=lane(request.model),
+        cumulative_wei=request.voucher.cumulative_wei,
+        request=request_hash(request),
+        response=response_hash(reply.outputs, reply.width),
+        units=rows,
+        at=receipt.at if receipt else 0,
+        peer=listed.item.peer,
+        signature=receipt.signature if receipt else b"",
+    )
+    if receipt != expected:
+        raise WrongReceipt("the provider's receipt does not say what was asked, answered and paid")
+    try:
+        signer = eip712.recover(receipt_digest(receipt, chain_id), receipt.signature)
+    except ProtocolError as err:
+        raise WrongReceipt("the provider's receipt is not signed") from err
+    if signer != listed.item.signer:
+        raise WrongReceipt(f"the receipt is signed by {signer}, the model's card by {listed.item.signer}")
+    found = _rows(reply.outputs, width)
+    if not np.isfinite(found).all():
+        raise WrongReceipt("the provider answered numbers that are none")
+    return found
+
+
+def _rows(outputs: bytes, width: int) -> np.ndarray:
+    return np.frombuffer(outputs, dtype="<f4").reshape(-1, width)
+
+
+def _is(card: ModelCard, name: str) -> bool:
+    return name in (card.model, card.title)
+
+
+def _answer(listed: Listed[ModelCard], outputs: np.ndarray, paid_wei: int, receipts: list[str]) -> Answer:
+    card = listed.body
+    return Answer(card.model, card.task, tuple(card.classes), outputs, listed.item.peer, paid_wei, tuple(receipts))
+
+
+def _hint(terms: Terms) -> str:
+    return f"he wants vouchers of {terms.price_wei} wei an input to {terms.payee}; deposit more: schwung wallet deposit"

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from node.models.errors import BadArtifact, BadCall, NotBetter, TooLittleData, UnknownModel
+from node.models.split import bucket_ppm
+from node.wallet.errors import WalletLocked
+from protocols.codec import decode
+from protocols.inference.card import ModelCard, check_card
+from tests.support.items import CHAIN_ID, NETWORK, NOW
+from tests.support.models import Room, Shelf, reviews, silent
+from tests.unit.models.conftest import CONTRIBUTORS
+
+
+async def trained(room: Room, task: str = "retrieval", **given: object) -> dict[str, object]:
+    return await room.models.train("fashion", task, progress=silent, **given)
+
+
+async def test_training_keeps_a_model_with_its_evaluation(builder: Room):
+    found = await trained(builder)
+    assert found["metric"] == "ndcg@10"
+    assert found["after"] > found["before"]
+    assert found["gain_low"] > 0
+    assert found["state"] == "trained"
+    folder = builder.artifacts._folder / str(found["model"])
+    assert sorted(path.name for path in folder.iterdir()) == ["adapter.onnx", "card.json", "evaluation.json"]
+    assert (await builder.models.get(str(found["model"])))["evaluation"] == found["evaluation"]
+
+
+async def test_titles_do_not_leak_through_the_shards_vectors(builder: Room):
+    """The shard embeds title and text together; the trainer must see vectors of the text alone."""
+    honest = await trained(builder)
+    bare = await builder.embedder.embed([r.text for r in builder.shelf.records.values()])
+    texts = [
+        msgspec.structs.replace(record, vector=vector)
+        for record, vector in zip(builder.shelf.records.values(), bare, strict=True)
+    ]
+    builder.shelf = Shelf(texts)
+    builder.workshop._shard = builder.shelf
+    assert (await trained(builder))["model"] == honest["model"]
+
+
+async def test_vectors_of_the_text_alone_are_not_made_again(builder: Room):
+    bare = await builder.embedder.embed([r.text for r in builder.shelf.records.values()])
+    records = [
+        msgspec.structs.replace(record, vector=vector)
+        for record, vector in zip(builder.shelf.records.values(), bare, strict=True)
+    ]
+    builder.workshop._shard = Shelf(records)
+    before = builder.embedder.embedded
+    await trained(builder)
+    assert builder.embedder.embedded - before < 360 + 40  # the titles and a few probes
+
+
+async def test_training_again_gives_the_same_model(builder: Room):
+    first, second = await trained(builder), await trained(builder)
+    assert first["model"] == second["model"]
+    assert len(await builder.models.list()) == 1
+
+
+async def test_evaluating_again_gives_the_same_numbers(builder: Room):
+    for task in ("retrieval", "classification"):
+        found = await trained(builder, task)
+        again = await builder.models.evaluate(str(found["model"]))
+        assert again["after"]["mean"] == pytest.approx(found["after"], abs=1e-3)
+        assert again["before"]["mean"] == pytest.approx(found["before"], abs=1e-6)
+
+
+async def test_evaluating_again_ignores_records_that_came_later(builder: Room):
+    found = await trained(builder)
+    for record in await reviews(200, seed=99):
+        builder.shelf.records[record.id] = record
+    again = await builder.models.evaluate(str(found["model"]))
+    assert again["held_out"] == found["held_out"]
+
+
+async def test_the_held_out_records_are_those_of_their_ids(builder: Room):
+    found = await trained(builder)
+    report = (await builder.workshop.get(str(found["model"]))).report
+    assert all(bucket_ppm(id, "held-out") < 250_000 for id in report.held_out)
+    assert len(report.held_out) == found["held_out"]
+
+
+async def test_a_classifier_learns_the_label_that_is_there(builder: Room):
+    found = await trained(builder, "classification")
+    assert set(found["classes"]) == {"coat", "dress", "jeans"}
+    assert found["metric"] == "accuracy"
+    assert found["after"] > 0.9
+
+
+async def test_a_filter_narrows_the_records(builder: Room):
+    found = await trained(builder, filter={"origin": "bought"})
+    assert found["datasets"] == (7,)
+    assert found["trained_on"] + found["excluded"] + found["held_out"] == 240
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"task": "dance"}, "task 'dance'"),
+        ({"base": "another"}, "not the embedder"),
+        ({"filter": {"colour": "red"}}, "'colour'"),
+        ({"filter": {"min_quality": "high"}}, "filter"),
+        ({"filter": {"label": "class"}}, "for classification"),
+    ],
+)
+async def test_a_bad_order_says_what_is_wrong(builder: Room, given, words):
+    with pytest.raises(BadCall, match=words):
+        await trained(builder, **given)
+
+
+async def test_too_few_records_and_missing_titles_say_so(consumer: Room):
+    with pytest.raises(TooLittleData, match="none of 0 records"):
+        await trained(consumer)
+    consumer.workshop._shard = Shelf(await reviews(60))
+    with pytest.raises(TooLittleData, match="held out"):
+        await trained(consumer)
+    with pytest.raises(TooLittleData, match="has a label"):
+        await trained(consumer, "classification", filter={"label": "colour"})
+
+
+async def test_publishing_fixes_a_valid_card_and_goes_on_chain(builder: Room):
+    found = await trained(builder)
+    done = await builder.models.publish(str(found["model"]), 5_000)
+    assert done["state"] == "published"
+    row = await builder.store.get(str(found["model"]))
+    card = decode(row.card, ModelCard, max_bytes=1 << 20)
+    check_card(card, network=NETWORK, chain_id=CHAIN_ID, now=NOW)
+    assert builder.cellar.blocks[row.cid] == row.card
+    assert {weight.address for weight in card.weights} == {builder.account.address, *CONTRIBUTORS}
+    assert card.datasets == [7]
+    assert bytes.fromhex(row.model) in builder.chain.published
+
+
+async def test_a_publication_that_was_killed_goes_on_with_the_same_card(builder: Room):
+    model = str((await trained(builder))["model"])
+    builder.chain.fail_next = True
+    with pytest.raises(ConnectionError):
+        await builder.models.publish(model, 5_000)
+    fixed = (await builder.store.get(model)).card
+    builder.now += 60
+    assert (await builder.models.publish(model, 9_999))["price_wei"] == 5_000
+    await builder.models.resume()
+    assert (await builder.store.get(model)).card == fixed
+    assert builder.chain.keys == [f"model:{model}:publish"]
+
+
+async def test_a_model_that_is_not_better_is_not_published_unless_forced(builder: Room):
+    records = [
+        msgspec.structs.replace(record, title=f"unrelated{number} heading{number}")
+        for number, record in enumerate(builder.shelf.records.values())
+    ]
+    builder.workshop._shard = Shelf(records)
+    model = str((await trained(builder))["model"])
+    with pytest.raises(NotBetter, match="not above zero"):
+        await builder.models.publish(model, 1)
+    assert (await builder.store.get(model)).state == "trained"
+    assert (await builder.models.publish(model, 1, force=True))["state"] == "published"
+
+
+async def test_a_locked_wallet_or_a_silly_price_publishes_nothing(builder: Room):
+    model = str((await trained(builder))["model"])
+    with pytest.raises(BadCall, match="above 0"):
+        await builder.models.publish(model, 0)
+    builder.account.locked = True
+    with pytest.raises(WalletLocked):
+        await builder.models.publish(model, 1)
+    assert (await builder.store.get(model)).state == "trained"
+
+
+async def test_unknown_and_damaged_models(builder: Room):
+    with pytest.raises(UnknownModel):
+        await builder.models.get("ab" * 32)
+    model = str((await trained(builder))["model"])
+    graph = builder.artifacts._folder / model / "adapter.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
+    with pytest.raises(BadArtifact, match="not the one"):
+        await builder.models.evaluate(model)
+    (graph.parent / "card.json").unlink()
+    with pytest.raises(BadArtifact, match="cannot be read"):
+        await builder.models.get(model)
+
+
+async def test_attribution_follows_the_records(builder: Room):
+    found = await trained(builder)
+    weights = {share.address: share for share in found["weights"]}
+    assert sum(share.weight_ppm for share in weights.values()) == 1_000_000
+    assert sum(share.records for share in weights.values()) == found["trained_on"]
+    assert np.ptp([share.weight_ppm for share in weights.values()]) < 500_000  # three equal parts of one kind
