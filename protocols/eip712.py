@@ -10,14 +10,16 @@ from __future__ import annotations
 from functools import lru_cache
 
 import coincurve
-from eth_hash.auto import keccak
+from eth_hash.backends.pysha3 import keccak256 as keccak  # three times as fast as what `eth_hash.auto` prefers
 
 from protocols.errors import BadSignature
 from protocols.ids import Address, checksum
+from protocols.secp256k1 import recover_point
 
 SIGNATURE_BYTES = 64
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0  # secp256k1 n / 2, SEC 2 §2.4.1
 
+_HALF_ORDER_BYTES = HALF_ORDER.to_bytes(32, "big")
 _DOMAIN_CHAIN = keccak(b"EIP712Domain(string name,string version,uint256 chainId)")
 _DOMAIN_CONTRACT = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 _ITEM = keccak(b"Item(string kind,bytes32 body,string peer)")
@@ -62,23 +64,19 @@ def sign(key: coincurve.PrivateKey, digest: bytes) -> bytes:
     return full[:32] + bytes([full[32] | full[64] << 7]) + full[33:64]  # type: ignore[no-any-return]
 
 
-def recover_key(digest: bytes, signature: bytes) -> coincurve.PublicKey:
-    """The public key behind a signature. Raises BadSignature for anything that is not a canonical one."""
+def recover(digest: bytes, signature: bytes) -> Address:
+    """The address that signed `digest`. Raises BadSignature for anything that is not a canonical signature."""
+    if len(digest) != 32:
+        raise ValueError(f"a digest has 32 bytes, not {len(digest)}")
     if len(signature) != SIGNATURE_BYTES:
         raise BadSignature(f"a signature has {SIGNATURE_BYTES} bytes, not {len(signature)}")
     s = bytes([signature[32] & 0x7F]) + signature[33:]
-    if int.from_bytes(s, "big") > HALF_ORDER:
+    if s > _HALF_ORDER_BYTES:
         raise BadSignature("signature with a high s")
-    full = signature[:32] + s + bytes([signature[32] >> 7])
-    try:
-        return coincurve.PublicKey.from_signature_and_message(full, digest, hasher=None)
-    except Exception as err:  # coincurve raises a bare Exception when no point fits
-        raise BadSignature("not a signature of any key") from err
-
-
-def recover(digest: bytes, signature: bytes) -> Address:
-    """The address that signed `digest`. Raises BadSignature."""
-    return address_of(recover_key(digest, signature))
+    point = recover_point(digest, signature[:32] + s, signature[32] >> 7)
+    if point is None:
+        raise BadSignature("not a signature of any key")
+    return checksum_cached(keccak(point)[12:])
 
 
 def address_of(public: coincurve.PublicKey) -> Address:
