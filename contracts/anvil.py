@@ -12,19 +12,18 @@ AnvilError
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections import deque
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
+
+from contracts import blocking
 
 HERE = Path(__file__).parent
 START_TIMEOUT_S = 20  # ready in 0.2 s on an idle machine
@@ -160,16 +159,10 @@ class Anvil:
 
     def call(self, method: str, *params: Any) -> Any:
         """One JSON-RPC call: enough for `anvil_*` and `evm_*`. Raises AnvilFailed."""
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}).encode()
-        request = urllib.request.Request(self.rpc_url, body, {"content-type": "application/json"})  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=CALL_TIMEOUT_S) as reply:  # noqa: S310 (always http)
-                answer = json.loads(reply.read())
-        except (urllib.error.URLError, OSError, ValueError) as err:
-            raise AnvilFailed(f"anvil does not answer {method} at {self.rpc_url}: {err}") from err
-        if "error" in answer:
-            raise AnvilFailed(f"{method}: {answer['error'].get('message')}")
-        return answer["result"]
+            return blocking.call(self.rpc_url, method, *params, timeout_s=CALL_TIMEOUT_S)
+        except blocking.RpcFailed as err:
+            raise AnvilFailed(str(err)) from err
 
     def __enter__(self) -> Self:
         return self.start()

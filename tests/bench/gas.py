@@ -8,7 +8,7 @@ measured from their contracts; they do different things, which the last column s
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -94,11 +94,7 @@ class Bench:
         offers = [self.offer(dataset), self.offer(dataset)]
         table.put("sale.offer", offers[0][1], offers[1][1])
         offer = offers[0][0]
-        sales = [self.lock(offer, self.buyer, n) for n in range(1, 4)]
-        table.put("sale.lock", sales[0][1], sales[2][1])
-        confirms = [self.run(self.buyer, "sale", "confirm", sale) for sale, _ in sales]
-        table.put("sale.confirm", confirms[0], confirms[2])
-        table.put("= fair sale, key in private", sales[0][1] + confirms[0], sales[2][1] + confirms[2])
+        self.in_private(offer)
         self.on_chain(offer)
         self.signed_confirmations(offer)
         collected = self.run(self.seller, "sale", "collectAndWithdraw", [offer])
@@ -126,19 +122,36 @@ class Bench:
         self.suite.send(self.seller, "sale", "deliver", sale, masked.ex, masked.parity, masked.masked)
         return masked
 
+    def in_private(self, offer: int) -> None:
+        """A buyer's first and second sale, one after the other; then one beside an open one, on a desk of its own."""
+        locks, confirms = [], []
+        for secret in (1, 2):
+            sale, gas = self.lock(offer, self.buyer, secret)
+            locks.append(gas)
+            confirms.append(self.run(self.buyer, "sale", "confirm", sale))
+        self.table.put("sale.lock", *locks)
+        self.table.put("sale.confirm", *confirms)
+        self.table.put("= fair sale, key in private", locks[0] + confirms[0], locks[1] + confirms[1])
+        total = []
+        for secret in (3, 5):
+            sales = [self.lock(offer, self.buyer, secret + n) for n in (0, 1)]
+            confirms = [self.run(self.buyer, "sale", "confirm", sale) for sale, _ in sales]
+            total.append(sales[1][1] + confirms[1])
+        self.table.put("= the same while another sale is open", *total)
+
     def on_chain(self, offer: int) -> None:
         suite, table = self.suite, self.table
-        locks, delivers = [], []
-        for secret, buyer in ((10, self.other), (11, self.other)):
-            sale, gas = self.lock(offer, buyer, secret)
+        locks, delivers, claims = [], [], []
+        for secret in (10, 11):
+            sale, gas = self.lock(offer, self.other, secret)
+            locks.append(gas)
             self.deliver(sale, secret, CK)
             delivers.append(suite.gas)
-            locks.append((sale, gas))
-        suite.pass_time(4000)
-        claims = [self.run(self.seller, "sale", "claim", sale) for sale, _ in locks]
-        table.put("sale.deliver", delivers[0], delivers[1])
-        table.put("sale.claim", claims[0], claims[1])
-        table.put("= fair sale, all on chain", *(locks[n][1] + delivers[n] + claims[n] for n in (0, 1)))
+            suite.pass_time(4000)
+            claims.append(self.run(self.seller, "sale", "claim", sale))
+        table.put("sale.deliver", *delivers)
+        table.put("sale.claim", *claims)
+        table.put("= fair sale, all on chain", *(locks[n] + delivers[n] + claims[n] for n in (0, 1)))
 
     def signed_confirmations(self, offer: int) -> None:
         suite = self.suite
@@ -146,7 +159,7 @@ class Bench:
         domain = domain_separator("KeySale", "1", suite.anvil.chain_id, address_bytes(Address(suite.addresses["sale"])))
         sales, signatures, lock_gas = [], [], 0
         for n, key in enumerate(keys_):
-            buyer = checksum(keccak(key.public_key.format(compressed=False)[1:])[12:])
+            buyer = address_of(key)
             self.adopt(buyer, "sale")
             sale, lock_gas = self.lock(offer, buyer, 20 + n)
             struct = keccak(keccak(b"Confirm(uint256 saleId)") + sale.to_bytes(32, "big"))
@@ -178,7 +191,7 @@ class Bench:
         off_curve = (5).to_bytes(32, "big")  # 5^3 + 7 has no root modulo p
         self.suite.send(self.seller, "sale", "deliver", sale, off_curve, 0, bytes(32))
         zero = bytes(32)
-        args = (sale, 71, off_curve, 0, zero, 0, zero, zero, zero, [])
+        args: tuple[Any, ...] = (sale, 71, off_curve, 0, zero, 0, zero, zero, zero, [])
         self.table.put("sale.disputeKey won, E off the curve", self.run(self.buyer, "sale", "disputeKey", *args))
         for size in (1024, 4096):
             self.table.put(f"sale.disputeCell won, {size} B", self.bad_cell(size))
@@ -203,7 +216,9 @@ class Bench:
 
     # ------------------------------------------------------------------------------------------------ VoucherBank
 
-    def items(self, payee: str, lane: int, total: int, signers: list[coincurve.PrivateKey], payers: list[str]) -> Any:
+    def items(
+        self, payee: str, lane: int, total: int, signers: list[coincurve.PrivateKey], payers: Sequence[str]
+    ) -> Any:
         domain = voucher_domain(self.suite.anvil.chain_id, Address(self.suite.addresses["bank"]))
         made = []
         for key, payer in zip(signers, payers, strict=True):
@@ -215,11 +230,10 @@ class Bench:
         suite, table = self.suite, self.table
         suite.send(suite.admin, "token", "approve", suite.addresses["bank"], 2**256 - 1)
         signers = [coincurve.PrivateKey(sha256(b"payer %d" % n).digest()) for n in range(100)]
-        payers = [checksum(keccak(k.public_key.format(compressed=False)[1:])[12:]) for k in signers]
+        payers = [address_of(k) for k in signers]
         gas = [self.run(suite.admin, "bank", "deposit", payer, 1000 * TOKEN) for payer in payers]
         table.put("bank.deposit", gas[0], self.run(suite.admin, "bank", "deposit", payers[0], TOKEN))
-        payees = ["0x" + sha256(b"payee %d" % n).hexdigest()[:40] for n in range(9)]
-        payees = [checksum(bytes.fromhex(p[2:])) for p in payees]
+        payees = [checksum(sha256(b"payee %d" % n).digest()[:20]) for n in range(5)]
 
         def settle(payee: str, total: int, count: int, lane: int = 1) -> int:
             batch = self.items(payee, lane, total, signers[:count], payers[:count])
@@ -227,10 +241,10 @@ class Bench:
 
         one = [settle(payees[0], n * TOKEN, 1) for n in (1, 2)]
         table.put("bank.settle 1", *one)
-        into = [
-            self.run(self.other, "bank", "settle", self.other, self.items(self.other, 1, n, signers[:1], payers[:1]), True)
-            for n in (TOKEN, 2 * TOKEN)
-        ]
+        into = []
+        for total in (TOKEN, 2 * TOKEN):
+            items = self.items(self.other, 1, total, signers[:1], payers[:1])
+            into.append(self.run(self.other, "bank", "settle", self.other, items, True))
         table.put("bank.settle 1 into the bank", *into)
         ten = [settle(payees[1], n * TOKEN, 10) for n in (1, 2)]
         table.put("bank.settle 10 payers", *ten)
@@ -241,25 +255,21 @@ class Bench:
         self.cover(signers, payers, payees[4])
 
     def delegates(self, hot: list[coincurve.PrivateKey], settle_to: str) -> None:
-        suite = self.suite
-        payer = self.buyer
+        suite, payer = self.suite, self.buyer
         suite.send(suite.admin, "bank", "deposit", payer, 100 * TOKEN)
-        names = [checksum(keccak(k.public_key.format(compressed=False)[1:])[12:]) for k in hot[:2]]
-        until = 2**40
-        set_gas = [self.run(payer, "bank", "setDelegate", name, until, cap) for name, cap in zip(names, (UNCAPPED, 50 * TOKEN), strict=True)]
-        self.table.put("bank.setDelegate", set_gas[0])
-        for name, key in (("uncapped", hot[0]), ("capped", hot[1])):
-            lane = 1 if name == "uncapped" else 2
-            gas = [
-                self.run(self.seller, "bank", "settle", settle_to, self.items(settle_to, lane, n * TOKEN, [key], [payer]), False)
-                for n in (1, 2)
-            ]
+        for lane, (name, cap) in enumerate((("uncapped", UNCAPPED), ("capped", 50 * TOKEN))):
+            signer = address_of(hot[lane])
+            self.table.put(f"bank.setDelegate ({name})", self.run(payer, "bank", "setDelegate", signer, 2**40, cap))
+            gas = []
+            for total in (TOKEN, 2 * TOKEN):
+                items = self.items(settle_to, lane, total, [hot[lane]], [payer])
+                gas.append(self.run(self.seller, "bank", "settle", settle_to, items, False))
             self.table.put(f"bank.settle 1, signed by a delegate ({name})", *gas)
 
-    def cover(self, signers: list[coincurve.PrivateKey], payers: list[str], payee: str) -> None:
+    def cover(self, signers: list[coincurve.PrivateKey], payers: Sequence[str], payee: str) -> None:
         suite, table = self.suite, self.table
         self.adopt(payers[0])
-        until = int(suite.anvil.call("eth_getBlockByNumber", "latest", False)["timestamp"], 16) + 10_000
+        until = suite.now() + 10_000
         table.put("bank.reserve", *(self.run(payers[0], "bank", "reserve", payee, 9, TOKEN, until) for _ in (0, 1)))
         batch = self.items(payee, 9, TOKEN, signers[:1], payers[:1])
         table.put("bank.settle 1 from reserve", self.run(self.seller, "bank", "settle", payee, batch, False))
@@ -272,7 +282,7 @@ class Bench:
     def models(self) -> None:
         suite, table = self.suite, self.table
         signers = [coincurve.PrivateKey(sha256(b"payer %d" % n).digest()) for n in range(100)]
-        payers = [checksum(keccak(k.public_key.format(compressed=False)[1:])[12:]) for k in signers]
+        payers = [address_of(k) for k in signers]
         model = sha256(b"model").digest()
         lane = int.from_bytes(model[-8:], "big")
         heirs = [self.seller, self.other]
@@ -296,7 +306,8 @@ class Bench:
         table.put("models.claim, 2 contributors", *claim)
         table.put("models.claimPublisher", self.run(self.buyer, "models", "claimPublisher", model))
         self.adopt(payers[1])
-        table.put("rewards.rewardLane", self.run(payers[1], "rewards", "rewardLane", model, 5, sha256(b"item").digest()))
+        gas = self.run(payers[1], "rewards", "rewardLane", model, 5, sha256(b"item").digest())
+        table.put("rewards.rewardLane", gas)
 
     def rewards(self) -> None:
         suite, table = self.suite, self.table
@@ -308,6 +319,10 @@ class Bench:
         gas = [self.run(self.buyer, "rewards", "rewardSale", s, 5, sha256(b"item").digest()) for s in sales]
         table.put("rewards.rewardSale", *gas)
         table.put("rewards.withdraw", self.run(self.buyer, "rewards", "withdraw"))
+
+
+def address_of(key: coincurve.PrivateKey) -> str:
+    return checksum(keccak(key.public_key.format(compressed=False)[1:])[12:])
 
 
 def _leaf(index: int, to: str, weight: int) -> bytes:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from contracts import blocking
 from contracts.abi import Abi
 from contracts.anvil import Anvil, AnvilFailed
 from contracts.artifact import load
@@ -47,9 +48,9 @@ class Suite:
         data = "0x" + self.abis[contract].encode(function, *args).hex()
         request = {"from": sender, "to": self.addresses[contract], "data": data}
         try:
-            self.anvil.call("eth_call", request, "latest")
-        except AnvilFailed as err:
-            raise Refused(f"{contract}.{function}: {err}") from err
+            blocking.call(self.anvil.rpc_url, "eth_call", request, "latest")
+        except blocking.RpcFailed as err:
+            raise Refused(f"{contract}.{function}: {self._reason(contract, err)}") from err
         digest = self.anvil.call("eth_sendTransaction", request | {"gas": GAS_LIMIT})
         receipt = self._receipt(digest)
         assert receipt["status"] == "0x1", (contract, function, receipt)
@@ -61,6 +62,9 @@ class Suite:
         raw = self.anvil.call("eth_call", {"to": self.addresses[contract], "data": data}, "latest")
         values = self.abis[contract].result(function, bytes.fromhex(raw[2:]))
         return values[0] if len(values) == 1 else values
+
+    def now(self) -> int:
+        return int(self.anvil.call("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
 
     def pass_time(self, seconds: int) -> None:
         self.anvil.call("evm_increaseTime", seconds)
@@ -76,6 +80,10 @@ class Suite:
         domain, licence = b"reviews".ljust(32, b"\0"), b"CC-BY-4.0".ljust(32, b"\0")
         args = (root, cells, records, domain, licence, bytes(32), 800_000, list(parents), bytes(36))
         return int(self.send(owner, "registry", "register", *args)[0][1]["id"])
+
+    def _reason(self, contract: str, err: blocking.RpcFailed) -> str:
+        known = self.abis[contract].error(bytes.fromhex(err.data[2:])) if isinstance(err.data, str) else None
+        return known[0] if known else str(err)
 
     def _receipt(self, digest: str) -> dict[str, Any]:
         for _ in range(1000):  # anvil mines a moment after it has answered
