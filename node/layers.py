@@ -406,6 +406,7 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money) ->
         wallet=base.wallet,
         events=base.events,
         held_out_ppm=settings.models.held_out_ppm,
+        threads=settings.models.threads,
         clock=now,
     )
     publishing = Publishing(

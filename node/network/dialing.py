@@ -23,6 +23,8 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 FOREIGN_WAIT_S = 600.0  # a bootstrap peer of another network will not change its mind soon
 LOOK_AROUND_S = 30.0
+YOUNG_S = 60.0  # a node that has just come looks around more often: gossip only flows between neighbours
+LOOK_AROUND_YOUNG_S = 2.0
 AT_ONCE = 4
 
 Dial = Callable[[PeerId, tuple[str, ...]], Awaitable[None]]
@@ -60,6 +62,7 @@ class Keeper:
         self._rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._slots = trio.CapacityLimiter(AT_ONCE)
         self._look = 0.0
+        self._young_until = math.inf
 
     def want(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
         """Stay connected to a peer from now on."""
@@ -88,6 +91,7 @@ class Keeper:
         self._woken.set()
 
     async def run(self) -> None:
+        self._young_until = trio.current_time() + YOUNG_S
         async with trio.open_nursery() as nursery:
             while True:
                 now = trio.current_time()
@@ -96,7 +100,7 @@ class Keeper:
                         want.dialling = True
                         nursery.start_soon(self._attempt, peer, want)
                 if len(self._book) < self._target and self._look <= now:
-                    self._look = now + LOOK_AROUND_S
+                    self._look = now + (LOOK_AROUND_YOUNG_S if now < self._young_until else LOOK_AROUND_S)
                     nursery.start_soon(self._look_around)
                 self._woken = trio.Event()
                 with trio.move_on_at(self._next_due()):

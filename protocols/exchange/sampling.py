@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from math import log, sqrt
 
 import msgspec
 
@@ -20,6 +21,7 @@ BLOCKS_LATER = 2  # the next block's producer may be the one who mines the offer
 SHARE = 16  # one cell of 16 is opened: what a seller gives away for nothing
 DEFAULT_CAP = 64  # (1-0.1)^64 = 0.12 %: a tenth of junk is all but sure to be seen
 PPM = 1_000_000
+FALSE_ALARM = 0.01  # an honest offer that one component of a sample refuses
 _DOMAIN = b"schwung/sample/1"
 
 
@@ -55,9 +57,9 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Tolerances(msgspec.Struct, frozen=True):
-    """How far a sample may fall below the claim, in ppm. Wide where small samples scatter."""
+    """How far a sample may fall below the claim, in ppm; a small sample is given more room (`scatter`)."""
 
-    quality: int = 150_000  # the mean of four cells scatters by about a tenth
+    quality: int = 150_000  # what two versions of a measure may differ by, and the clusters that sellers pack
     languages: int = 250_000  # the share of one language; a cell's records are often of one source
     records: int = 500_000  # records a cell: long and short ones differ by more than two
     unreadable: int = 0  # an honest seller has no unreadable cell
@@ -124,14 +126,23 @@ def pass_probability(junk_ppm: int, count: int) -> float:
     return float((1 - junk_ppm / PPM) ** count)
 
 
+def scatter(records: int) -> int:
+    """How far the mean of `records` honest ones may fall below that of all, in ppm, but for one time in a hundred.
+
+    Hoeffding's bound for values in 0…1 (J. Am. Stat. Assoc. 58, 1963): P(mean ≤ μ − t) ≤ exp(−2·n·t²).
+    """
+    return round(PPM * min(1.0, sqrt(-log(FALSE_ALARM) / (2 * max(1, records)))))
+
+
 def judge_sample(claim: Claim, measured: Measured, tolerances: Tolerances) -> Verdict:
     """Compare what was opened with what was claimed. Only what is *worse* than claimed counts against an offer."""
     if measured.opened < 1:
         return Verdict(False, ("no cell was opened",))
+    room = scatter(measured.records_milli // 1_000)
     reasons = [
         *_judge_cells(claim, measured, tolerances),
-        *_judge_quality(claim, measured, tolerances),
-        *_judge_languages(claim.languages, measured.languages, tolerances.languages),
+        *_judge_quality(claim, measured, tolerances, max(tolerances.quality, room)),
+        *_judge_languages(claim.languages, measured.languages, max(tolerances.languages, room)),
     ]
     return Verdict(not reasons, tuple(reasons))
 
@@ -147,7 +158,7 @@ def _judge_cells(claim: Claim, measured: Measured, tolerances: Tolerances) -> li
     return reasons
 
 
-def _judge_quality(claim: Claim, measured: Measured, tolerances: Tolerances) -> list[str]:
+def _judge_quality(claim: Claim, measured: Measured, tolerances: Tolerances, room: int) -> list[str]:
     reasons = []
     for name, claimed in sorted(claim.quality.items()):
         if name in tolerances.unchecked:
@@ -155,7 +166,7 @@ def _judge_quality(claim: Claim, measured: Measured, tolerances: Tolerances) -> 
         found = measured.quality.get(name)
         if found is None:
             reasons.append(f"{name} was claimed and could not be measured")
-        elif found + tolerances.quality < claimed:
+        elif found + room < claimed:
             reasons.append(f"{name} is {found / PPM:.2f} in the sample, {claimed / PPM:.2f} was claimed")
     return reasons
 

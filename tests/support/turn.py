@@ -82,7 +82,8 @@ class Turn:
         for one in reports:
             for language, count in one["languages"].items():
                 languages[language] = languages.get(language, 0) + count
-        total = {key: sum(one[key] for one in reports) for key in ("items", "records", "redactions")}
+        total = {key: sum(one[key] for one in reports) for key in ("items", "records")}
+        total["redactions"] = sum(sum(one["redactions"].values()) for one in reports)
         duplicates = sum(one["duplicates"] + one["near_duplicates"] for one in reports)
         require(total["records"] > 0 and duplicates > 0, "collection found no records or no duplicates")
         require(total["redactions"] > 0, "nothing was redacted although personal data was planted")

@@ -20,6 +20,7 @@ from protocols.exchange.sampling import (
     sample_block,
     sample_count,
     sample_indices,
+    scatter,
 )
 from protocols.sealed import Record, WrongKey, cell_key, parse, record_id, seal
 from tests.support import hostile
@@ -175,7 +176,7 @@ def test_worse_than_claimed_is_refused_with_its_reason(measured: Measured, reaso
 
 def test_all_reasons_are_told() -> None:
     verdict = judge_sample(CLAIM, Measured({}, {}, records_milli=0, opened=2, unreadable=2), Tolerances())
-    assert len(verdict.reasons) == 5
+    assert len(verdict.reasons) == 4  # without a record there is no share of a language to judge
 
 
 def test_a_component_this_node_does_not_measure_is_skipped() -> None:
@@ -190,3 +191,16 @@ def test_judgement_is_monotone_in_what_was_measured(lower: int, higher: int) -> 
     worse = judge_sample(claim, found(quality={"validity": lower}), Tolerances())
     better = judge_sample(claim, found(quality={"validity": higher}), Tolerances())
     assert better.ok or not worse.ok
+
+
+def test_a_small_honest_sample_is_given_room_and_a_large_one_is_not() -> None:
+    below = {"density": CLAIM.quality["density"] - 300_000, "validity": CLAIM.quality["validity"]}
+    small = Measured(below, CLAIM.languages, records_milli=10_000, opened=1)
+    large = Measured(below, CLAIM.languages, records_milli=1_000_000, opened=100)
+    assert judge_sample(CLAIM, small, Tolerances()).ok
+    assert "density" in " ".join(judge_sample(CLAIM, large, Tolerances()).reasons)
+
+
+def test_scatter_is_hoeffdings_bound() -> None:
+    assert scatter(0) == scatter(1) == PPM
+    assert scatter(230) == pytest.approx(100_000, rel=0.01)  # exp(-2 * 230 * 0.1^2) = 0.01
