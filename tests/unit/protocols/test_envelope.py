@@ -58,8 +58,7 @@ def test_a_damaged_envelope_is_refused(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(raw) - 1))
     raw[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(ProtocolError):
-        item = open_item(bytes(raw), chain_id=CHAIN_ID, author=ALICE)
-        read_offer(item, network=NETWORK, chain_id=CHAIN_ID, now=NOW)
+        open_item(bytes(raw), chain_id=CHAIN_ID, author=ALICE)
 
 
 def test_an_announced_length_beyond_the_input_allocates_nothing() -> None:

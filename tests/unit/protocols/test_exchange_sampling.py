@@ -202,5 +202,5 @@ def test_a_small_honest_sample_is_given_room_and_a_large_one_is_not() -> None:
 
 
 def test_scatter_is_hoeffdings_bound() -> None:
-    assert scatter(0) == scatter(1) == PPM
+    assert scatter(0) == scatter(1) == 1_000_000
     assert scatter(230) == pytest.approx(100_000, rel=0.01)  # exp(-2 * 230 * 0.1^2) = 0.01
