@@ -163,6 +163,8 @@ def _print(options: argparse.Namespace, method: str, value: Any) -> None:
             print(id)
     elif method == "node.status":
         print(status.screen(value))
+    elif isinstance(value, dict) and "job" in value and "result" in value:
+        print(render.result(method, value["result"]))  # what came of it; how it went was to be seen meanwhile
     else:
         print(render.result(method, value))
 

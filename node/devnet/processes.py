@@ -78,6 +78,9 @@ class Processes:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
+        for pid in ours.values():
+            if pid in self._children:
+                self._children.pop(pid).wait(within_s)
         return True
 
     def _load(self) -> dict[str, dict[str, Any]]:
