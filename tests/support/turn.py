@@ -207,14 +207,14 @@ class Turn:
             self.receipt = answer["receipts"][-1]
         self._embed_over_http()
         batches = builder.call("models.settle", model=self.model)["items"]
-        require(len(batches) == 1 and int(batches[0]["amount_wei"]) > 0, "the calls were not settled in one batch")
+        require(len(batches) == 1 and int(batches[0]["paid_wei"]) > 0, "the calls were not settled in one batch")
         settled = batches[0]
         self.report["serve"] = {
             "calls": self.calls + 1,
             "p50_ms": round(statistics.median(times), 1),
             "vouchers": settled["vouchers"],
-            "settle_tx": settled["transaction"],
-            "gas": settled["gas_used"],
+            "settle_tx": settled["hash"],
+            "gas": settled["gas"],
         }
         return f"{self.calls + 1} paid calls, p50 {statistics.median(times):.0f} ms, settled in one transaction"
 
