@@ -14,13 +14,15 @@ _BY_KIND = {
     "timeout": TIMEOUT,
     "insufficient_funds": FUNDS,
     "payment_required": FUNDS,
+    "no_cover": FUNDS,
+    "still_pending": TIMEOUT,
     "method_not_found": USAGE,
     "invalid_params": USAGE,
     **dict.fromkeys(
         (
             "refused", "peer_refused", "not_mine", "foreign_network", "wallet_locked", "wrong_passphrase", "no_ticket",
             "bad_signature", "wrong_peer", "rule_broken", "malformed", "protocol_error", "wrong_key", "wrong_receipt",
-            "spend_limit", "voucher_refused",
+            "spend_limit", "voucher", "voucher_refused", "ahead_too_far", "rights", "no_wallet", "wallet_exists",
         ),
         REFUSED,
     ),
