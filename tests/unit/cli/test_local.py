@@ -39,7 +39,7 @@ def test_config_show_tells_the_origin(home: Path, capsys: pytest.CaptureFixture[
         "value": 3,
         "origin": str(home / "config.toml"),
     }
-    assert rows["chain.confirmations"]["origin"] == "default"
+    assert rows["refine.min_chars"]["origin"] == "default"
 
 
 def test_an_unknown_key_names_file_and_key(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
