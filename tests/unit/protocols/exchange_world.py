@@ -290,7 +290,7 @@ class World:
 
     def _run_seller(self, sale: int, action: Any) -> None:
         if isinstance(action, ev.Deliver):
-            if self.cheat == "vanished":
+            if self.cheat in ("vanished", "wrong, then vanished"):
                 return
             self._send("seller", sale, action, self._masked(sale, private=False))
         else:
@@ -309,7 +309,8 @@ class World:
         if isinstance(answer, ev.Deny):
             self.tell_buyer(ev.KeyDenied(answer.reason))
             return
-        assert self.contract.sales[sale].state != "none"
+        locked_in = max(block for block, it, event in self.contract.log if it == sale and event == "locked")
+        assert self.block - locked_in >= DEPTH, "a key left before its lock was deep enough"
         self.tell_buyer(ev.KeyGiven(self._masked(sale, private=True)))
 
     def _masked(self, sale: int, *, private: bool) -> MaskedKey:
@@ -320,6 +321,7 @@ class World:
         return {
             "wrong in private": wrong if private else honest,
             "wrong always": wrong,
+            "wrong, then vanished": wrong,
             "wrong on chain": wrong,
             "off the curve": hostile.off_curve_key(),
             "replayed": hostile.replayed_key(CK, point, sale + 1, e),

@@ -19,6 +19,7 @@ ENDS = {  # how each kind of seller or buyer ends when both nodes live in peace:
     "wrong in private": (B.SETTLED, S.PAID, -PRICE),  # and then posts the right one
     "silent buyer": (B.SETTLED, S.PAID, -PRICE),
     "vanished": (B.REFUNDED, S.REFUNDED, 0),
+    "wrong, then vanished": (B.REFUNDED, S.REFUNDED, 0),
     "wrong always": (B.DISPUTED, S.DISPUTED, BOND // 2),
     "off the curve": (B.DISPUTED, S.DISPUTED, BOND // 2),
     "replayed": (B.DISPUTED, S.DISPUTED, BOND // 2),
