@@ -23,6 +23,7 @@ from node.refine.item import RawItem
 
 SNIFFED = 65_536  # characters that show a table's dialect
 SAMPLE = 50  # rows or objects that show where the text stands
+NESTING_MOST = 5_000  # brackets of a line: the decoder recurses in C, and how deep is only bounded by the stack
 LINE_MOST = 4 << 20  # characters of one line of JSON or one cell
 BLOCK = 1 << 20
 
@@ -166,6 +167,8 @@ def _lines(file: io.TextIOWrapper) -> Iterator[dict[str, Any] | str | Flaw]:
 
 
 def _parse(line: str) -> dict[str, Any] | str | Flaw:
+    if line.count("[") + line.count("{") > NESTING_MOST:
+        return Flaw("malformed")
     try:
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):

@@ -51,7 +51,7 @@ def test_each_source_wins_over_the_one_before(tmp_path: Path) -> None:
     assert origins["market.sample_cells"] == "environment SCHWUNG_MARKET__SAMPLE_CELLS"
     assert settings.log.level == "error"
     assert origins["log.level"] == "flag log.level"
-    assert origins["chain.confirmations"] == "default"
+    assert origins["chain.timeout_s"] == "default"
 
 
 def test_everything_wrong_is_told_at_once_with_its_source(tmp_path: Path) -> None:
