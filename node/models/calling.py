@@ -82,6 +82,7 @@ class Calling:
         payee: Address,
         chain_id: int,
         clock: Callable[[], int],
+        retry_after_s: float = RETRY_AFTER_S,
     ) -> None:
         self._catalog = catalog
         self._calls = calls
@@ -94,6 +95,7 @@ class Calling:
         self._payee = payee
         self._chain_id = chain_id
         self._clock = clock
+        self._retry_after_s = retry_after_s
         self._lanes: dict[str, trio.Lock] = defaultdict(trio.Lock)
 
     async def call(self, model: str, inputs: Sequence[str], *, side: str = QUERY) -> Answer:
@@ -178,7 +180,7 @@ class Calling:
         trouble: Exception | None = None
         for attempt in range(ATTEMPTS):
             if attempt:
-                await trio.sleep(RETRY_AFTER_S * attempt)
+                await trio.sleep(self._retry_after_s * attempt)
             try:
                 raw = await self._wire.request(
                     listed.item.peer,

@@ -143,6 +143,10 @@ class Models:
         """Claim what is due from one source of `claimable`."""
         return await self._earnings.claim(source)
 
+    def card(self, model: str) -> ModelCard:
+        """The newest card of a model, by its id or its title. Raises UnknownModel."""
+        return self._calling.find(model).body
+
     def cards(self) -> Sequence[ModelCard]:
         """The newest card of every model that is known and can be called from here."""
         return [listed.body for listed in self._cards()]

@@ -31,11 +31,6 @@ async def model(builder: Room, consumer: Room, contributor: Room) -> str:
     return str(found["model"])
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(autojump_clock):
-    """Retries wait between attempts."""
-
-
 async def send(consumer: Room, request: InferenceRequest) -> InferenceReply:
     raw = await consumer.wire.request(ALICE, PROTOCOL, encode(request), timeout_s=5, max_reply_bytes=MAX_REPLY_BYTES)
     return decode(raw, InferenceReply, max_bytes=MAX_REPLY_BYTES)
