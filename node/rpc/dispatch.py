@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from time import perf_counter
 from typing import Any
 
@@ -17,7 +18,10 @@ from node.rpc.registry import Registry
 
 BATCH = 100
 REPLY_BYTES = 8 << 20  # a listing has a limit; what is larger than this is a bug or a payload
+DEPTH = 64  # params are flat; a filter inside a batch is five deep
 
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 NOTHING = object()  # the id of a notification
 
 
@@ -37,6 +41,8 @@ class Dispatcher:
 
     async def answer(self, line: bytes, caller: Caller) -> bytes | None:
         """The reply to a line, None when there is none (notifications)."""
+        if _too_deep(line):
+            return _encode(_failure(None, to_error(ParseError(f"nested deeper than {DEPTH}"))))
         try:
             message = msgspec.json.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
@@ -95,6 +101,18 @@ async def _in_time(method: Method, params: object, caller: Caller) -> Any:
     if scope.cancelled_caught:
         raise CallTimeout(f"{method.name} took longer than {method.deadline_s:g} s")
     return None
+
+
+def _too_deep(line: bytes) -> bool:
+    """Whether a JSON text is nested deeper than DEPTH: the parser recurses on the C stack. Pairs are taken out layer
+    by layer, which takes some milliseconds for the longest line.
+    """
+    if line.count(b"[") + line.count(b"{") <= DEPTH:
+        return False
+    brackets = _STRING.sub(b"", line).translate(None, _NO_BRACKETS)
+    for _ in range(DEPTH):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return len(brackets) > DEPTH
 
 
 def _checked(message: object) -> dict[str, Any]:

@@ -206,6 +206,19 @@ async def test_bytes_that_are_no_json_are_answered(path: Path, line: bytes) -> N
         check(await client.line(), '{"id":null,"error":{"code":-32700}}')
 
 
+async def test_depth_is_bounded_and_brackets_in_texts_do_not_count(path: Path) -> None:
+    def call(value: str) -> str:
+        return f'{{"jsonrpc":"2.0","id":1,"method":"toy.add","params":[{value}]}}'
+
+    async with connect(path) as client:
+        await client.send(call("[" * 70 + "]" * 70))
+        check(await client.line(), '{"id":null,"error":{"code":-32700,"message":"nested deeper than 64"}}')
+        await client.send(call(json.dumps('[\\"{' * 300)))
+        check(await client.line(), '{"id":1,"error":{"code":-32602}}')
+        await client.send("[" + ",".join([call("1")] * 100) + "]")
+        assert len(json.loads(await client.line())) == 100
+
+
 async def test_calls_are_counted(path: Path, metrics: Metrics) -> None:
     async with connect(path) as client:
         await client.call("toy.add", a=1)
