@@ -65,6 +65,20 @@ async def test_twenty_payments_at_once_take_twenty_nonces(suite: Suite, tmp_path
             assert await alice.chain.nonce(alice.address) == 20
 
 
+async def test_payments_that_wait_together_have_nonces_in_a_row(suite: Suite, tmp_path: Path) -> None:
+    with trio.fail_after(30):
+        async with open_purse(suite, tmp_path, "alice") as alice:
+            suite.anvil.call("evm_setAutomine", False)
+            store = Transactions(alice.journal)
+            async with trio.open_nursery() as nursery:
+                for place in range(3):
+                    nursery.start_soon(alice.transactor.once, f"pay:{place}", alice.chain.token.transfer(RECEIVER, 1))
+                while len(await store.open(alice.address)) < 3:
+                    await trio.sleep(0.01)
+                assert [step.nonce for step in await store.open(alice.address)] == [0, 1, 2]
+                suite.anvil.call("evm_mine")
+
+
 @pytest.mark.parametrize("instant", spender.INSTANTS)
 def test_killed_at_any_instant_the_payment_is_made_once(suite: Suite, tmp_path: Path, instant: str) -> None:
     arguments = [suite.anvil.rpc_url, json.dumps(suite.addresses), str(suite.deployment.chain_id), str(tmp_path)]
@@ -86,6 +100,22 @@ async def test_what_was_journalled_and_never_sent_is_sent_after_a_restart_unaske
         async with open_purse(suite, tmp_path, "alice") as alice:
             while await alice.chain.token.balance(RECEIVER) == 0:
                 await trio.sleep(0.02)
+
+
+async def test_a_new_payment_queues_behind_one_that_was_journalled_and_never_sent(suite: Suite, tmp_path: Path) -> None:
+    arguments = [suite.anvil.rpc_url, json.dumps(suite.addresses), str(suite.deployment.chain_id), str(tmp_path)]
+    command = [sys.executable, "-m", "tests.support.spender", *arguments, "after_journal"]
+    await trio.run_process(command, check=False, capture_stderr=True)
+    suite.anvil.call("evm_setAutomine", False)
+    with trio.fail_after(20):
+        async with open_purse(suite, tmp_path, "alice") as alice, trio.open_nursery() as nursery:
+            nursery.start_soon(alice.transactor.once, "pay:2", alice.chain.token.transfer(RECEIVER, 1))
+            while len(steps := await Transactions(alice.journal).open(alice.address)) < 2:
+                await trio.sleep(0.01)
+            assert [step.nonce for step in steps] == [0, 1]
+            suite.anvil.call("evm_setAutomine", True)
+            suite.anvil.call("evm_mine")
+    assert suite.view("token", "balanceOf", RECEIVER) == spender.AMOUNT + 1
 
 
 async def test_a_refusal_surfaces_by_its_name_before_a_nonce_is_spent(suite: Suite, tmp_path: Path) -> None:

@@ -177,6 +177,23 @@ async def test_a_reorganisation_while_we_read_is_noticed() -> None:
     assert follower.seen == chain.truth == [f"b@{chain.blocks[-1][0][-6:]}"]
 
 
+async def test_logs_of_a_branch_that_came_and_went_while_we_read_are_not_believed() -> None:
+    chain = FakeChain()
+    follower = Follower(chain)
+    chain.grow(4, "kept")
+    kept = list(chain.blocks)
+
+    def detour() -> None:
+        chain.before_logs = None
+        chain.fork(1, ["detour"])
+
+    chain.before_logs = detour
+    await follower.poll()
+    chain.blocks = kept
+    await follower.poll()
+    assert [name.split("@")[0] for name in follower.seen] == ["kept"]
+
+
 async def test_an_endpoints_limit_on_ranges_is_met_by_halving() -> None:
     chain = FakeChain()
     follower = Follower(chain)

@@ -62,15 +62,18 @@ def test_signature_equals_eth_accounts_and_recovers_the_signer(secret: bytes, di
     assert eip712.address_of(coincurve.PrivateKey(secret).public_key) == account.address
 
 
-@given(secrets, digests)
-def test_the_mirrored_signature_with_a_high_s_is_refused(secret: bytes, digest: bytes) -> None:
-    r, s, v = eip712.rsv(eip712.sign(coincurve.PrivateKey(secret), digest))
-    high = (ORDER - int.from_bytes(s, "big")).to_bytes(32, "big")
-    if high[0] > 0x7F:  # does not fit EIP-2098's 255 bits: would read as another, low s
-        return
-    mirrored = r + bytes([high[0] | (28 - v) << 7]) + high[1:]
-    with pytest.raises(BadSignature):
-        eip712.recover(digest, mirrored)
+@given(st.integers(1, ORDER - 1), digests, st.integers(1, 2**127), st.booleans())
+def test_a_high_s_is_refused_although_it_would_recover(r: int, digest: bytes, above: int, odd: bool) -> None:
+    """EIP-2098 leaves room for a sliver of high s: between half the order and 2^255."""
+    high = (eip712.HALF_ORDER + above).to_bytes(32, "big")
+    assert high[0] == 0x7F
+    with pytest.raises(BadSignature, match="high s"):
+        eip712.recover(digest, r.to_bytes(32, "big") + bytes([high[0] | odd << 7]) + high[1:])
+
+
+def test_the_largest_low_s_is_not_refused() -> None:
+    low = eip712.HALF_ORDER.to_bytes(32, "big")
+    assert eip712.recover(bytes(31) + b"\x01", (1).to_bytes(32, "big") + low)
 
 
 @given(st.binary(max_size=80), digests)
