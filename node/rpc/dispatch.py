@@ -42,7 +42,7 @@ class Dispatcher:
     async def answer(self, line: bytes, caller: Caller) -> bytes | None:
         """The reply to a line, None when there is none (notifications)."""
         if _too_deep(line):
-            return _encode(_failure(None, to_error(ParseError(f"nested deeper than {DEPTH}"))))
+            return _encode(_failure(None, to_error(ParseError(f"not JSON, or nested deeper than {DEPTH}"))))
         try:
             message = msgspec.json.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
@@ -104,15 +104,19 @@ async def _in_time(method: Method, params: object, caller: Caller) -> Any:
 
 
 def _too_deep(line: bytes) -> bool:
-    """Whether a JSON text is nested deeper than DEPTH: the parser recurses on the C stack. Pairs are taken out layer
-    by layer, which takes some milliseconds for the longest line.
+    """Whether a text is nested deeper than about DEPTH, or not balanced: the parser recurses on the C stack.
+
+    Pairs are taken out layer by layer, which takes some milliseconds for the longest line.
     """
     if line.count(b"[") + line.count(b"{") <= DEPTH:
         return False
     brackets = _STRING.sub(b"", line).translate(None, _NO_BRACKETS)
     for _ in range(DEPTH):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    return len(brackets) > DEPTH
+        fewer = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if fewer == brackets:
+            break
+        brackets = fewer
+    return bool(brackets)
 
 
 def _checked(message: object) -> dict[str, Any]:

@@ -212,7 +212,7 @@ async def test_depth_is_bounded_and_brackets_in_texts_do_not_count(path: Path) -
 
     async with connect(path) as client:
         await client.send(call("[" * 70 + "]" * 70))
-        check(await client.line(), '{"id":null,"error":{"code":-32700,"message":"nested deeper than 64"}}')
+        check(await client.line(), '{"id":null,"error":{"code":-32700,"message":"not JSON, or nested deeper than 64"}}')
         await client.send(call(json.dumps('[\\"{' * 300)))
         check(await client.line(), '{"id":1,"error":{"code":-32602}}')
         await client.send("[" + ",".join([call("1")] * 100) + "]")
