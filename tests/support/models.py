@@ -45,6 +45,7 @@ from protocols.envelope import Item, sign_item
 from protocols.ids import Address, Cid, PeerId, checksum
 from protocols.inference.weights import verify
 from protocols.voucher import Voucher, sign_voucher, verify_voucher, voucher_domain
+from tests.support.accounts import HotWallet
 from tests.support.embedder import HashEmbedder
 from tests.support.items import CHAIN_ID, NETWORK, NOW
 from tests.support.wire import Hub
@@ -213,14 +214,19 @@ class Cellar:
 class Crier:
     """Signs an item and hands it to everybody's catalogue at once."""
 
-    def __init__(self, catalogs: list[Catalog], account: Account, peer: PeerId) -> None:
+    def __init__(
+        self, catalogs: list[Catalog], account: Account | HotWallet, peer: PeerId, chain_id: int = CHAIN_ID
+    ) -> None:
         self._catalogs = catalogs
+        self._chain_id = chain_id
         self._account = account
         self._peer = peer
 
     async def announce(self, kind: str, body: bytes, domain: str) -> Item:
         account = self._account
-        item = sign_item(kind, body, peer=self._peer, signer=account.address, chain_id=CHAIN_ID, sign=account.sign)
+        item = sign_item(
+            kind, body, peer=self._peer, signer=account.address, chain_id=self._chain_id, sign=account.sign
+        )
         for catalog in self._catalogs:
             await catalog.admit(item.raw, self._peer)
         return item
