@@ -12,7 +12,7 @@ the asker's stream (which Kubo does not read) and sends whole blocks to those wh
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
@@ -24,21 +24,17 @@ from libp2p.bitswap.pb.bitswap_pb2 import Message
 from libp2p.custom_types import TProtocol
 
 from node.network.addresses import to_id
+from node.network.blockwire import MAX_WANTS, Answers, close, messages, prefix_of, send, with_version
 from node.network.errors import NetworkError, PeerUnreachable
 from node.network.network import Network
 from node.network.streams import BROKEN
-from node.network.substrate import READ_BYTES, WRITE_BYTES, shielded
 from protocols.ids import PeerId
 
 log = structlog.get_logger(__name__)
 
 PROTOCOLS = ("/ipfs/bitswap/1.2.0", "/ipfs/bitswap/1.1.0")
-MAX_MESSAGE_BYTES = 4 << 20  # the specification's limit
-MAX_WANTS = 1_024  # of one peer at a time; Kubo asks for at most 1,024
 REPLY_BYTES = 1 << 20  # blocks of one message, at least one block
-IDLE_S = 60.0
 OPEN_S = 10.0
-SEND_S = 30.0
 STREAMS_PER_PEER = 8
 
 # version, codec, sha2-256, 32 bytes; a block asked for by a version 0 CID comes with its prefix
@@ -47,7 +43,6 @@ _PREFIXES = {
     b"\x01\x70\x12\x20": b"\x01\x70\x12\x20",
     b"\x00\x70\x12\x20": b"\x01\x70\x12\x20",
 }
-_MULTIHASH = b"\x12\x20"
 
 
 class Source(Protocol):
@@ -86,7 +81,7 @@ class Bitswap:
         finally:
             watch.cancel()
             asking.close()
-            await _close(stream)
+            await close(stream)
 
     async def _open(self, peer: PeerId) -> Any:
         try:
@@ -102,7 +97,7 @@ class Bitswap:
             return
         self._streams[peer] += 1
         try:
-            async for message in _messages(stream):
+            async for message in messages(stream):
                 await self._on_message(peer, message)
         except (DecodeError, ValueError) as err:
             log.debug("bitswap message refused", peer=peer, error=str(err))
@@ -110,16 +105,16 @@ class Bitswap:
             self._streams[peer] -= 1
             if not self._streams[peer]:
                 del self._streams[peer]
-            await _close(stream)
+            await close(stream)
 
     async def _on_message(self, peer: PeerId, message: Any) -> None:
         for block in message.payload:
             self._on_block(peer, block.prefix, block.data)
         for presence in message.blockPresences:
             if presence.type == Message.DontHave:
-                for asking in self._asked.get(_with_version(presence.cid), ()):
+                for asking in self._asked.get(with_version(presence.cid), ()):
                     if asking.peer == peer:
-                        asking.hear(_with_version(presence.cid), None)
+                        asking.hear(with_version(presence.cid), None)
         if message.wantlist.entries or message.wantlist.full:
             self._on_wants(peer, message.wantlist)
 
@@ -157,20 +152,20 @@ class Bitswap:
                     continue
                 if stream is None:
                     stream = await self._open(peer)
-                await _send(stream, message)
+                await send(stream, message)
         except (NetworkError, *BROKEN, trio.TooSlowError) as err:
             log.debug("bitswap answers ended", peer=peer, error=str(err))
         finally:
             if self._answers.get(peer) is answers:
                 del self._answers[peer]
             if stream is not None:
-                await _close(stream)
+                await close(stream)
 
     async def _collect(self, answers: Answers) -> Any | None:
         message, size = Message(), 0
         while size < REPLY_BYTES and (want := answers.take()):
             name, have_only, say_no = want
-            cid = _with_version(name)
+            cid = with_version(name)
             if have_only:
                 found = await self._source.holds(cid)
                 if found or say_no:
@@ -178,7 +173,7 @@ class Bitswap:
                 continue
             data = await self._source.read(cid)
             if data is not None:
-                message.payload.add(prefix=_prefix(name), data=data)
+                message.payload.add(prefix=prefix_of(name), data=data)
                 size += len(data)
             elif say_no:
                 message.blockPresences.add(cid=name, type=Message.DontHave)
@@ -206,7 +201,7 @@ class Asking:
         self._stream = stream
         self._wanted: set[bytes] = set()
         # Bounded by what we ask for: a block is taken once for each want.
-        self._send, self._receive = trio.open_memory_channel[tuple[bytes, bytes | None]](MAX_WANTS)
+        self.send, self._receive = trio.open_memory_channel[tuple[bytes, bytes | None]](MAX_WANTS)
 
     async def want(self, cids: Sequence[bytes]) -> None:
         """Ask for blocks; raises PeerUnreachable when the stream is gone."""
@@ -217,7 +212,7 @@ class Asking:
                 self._wanted.add(cid)
                 self._bitswap.expect(self, cid)
         try:
-            await _send(self._stream, message)
+            await send(self._stream, message)
         except (*BROKEN, trio.TooSlowError) as err:
             raise PeerUnreachable(f"{self.peer} takes no more wants") from err
 
@@ -238,7 +233,7 @@ class Asking:
                 await self._stream.read(1)
             except BROKEN as err:
                 log.debug("bitswap peer has gone", peer=self.peer, error=str(err))
-            self._send.close()
+            self.send.close()
 
     def hear(self, cid: bytes, data: bytes | None) -> None:
         """An answer has come; a second one to the same want is dropped."""
@@ -246,7 +241,7 @@ class Asking:
             self._wanted.discard(cid)
             self._bitswap.forget(self, cid)
             with suppress(trio.ClosedResourceError):  # the peer has gone meanwhile
-                self._send.send_nowait((cid, data))
+                self.send.send_nowait((cid, data))
 
     def close(self) -> None:
         """Want nothing any more."""
@@ -255,122 +250,9 @@ class Asking:
         self._wanted.clear()
 
 
-class Answers:
-    """What one peer wants from us, in its order; over `MAX_WANTS` new wants are dropped."""
-
-    def __init__(self) -> None:
-        self._wants: OrderedDict[bytes, tuple[bool, bool]] = OrderedDict()
-        self._more = trio.Event()
-
-    def want(self, cid: bytes, *, have_only: bool, say_no: bool) -> None:
-        if len(cid) <= 64 and (len(self._wants) < MAX_WANTS or cid in self._wants):
-            self._wants[cid] = (have_only, say_no)
-            self._more.set()
-
-    def cancel(self, cid: bytes) -> None:
-        self._wants.pop(cid, None)
-
-    def clear(self) -> None:
-        self._wants.clear()
-
-    def take(self) -> tuple[bytes, bool, bool] | None:
-        """The next want: CID, whether only "have" is asked, whether "no" is to be said."""
-        if not self._wants:
-            return None
-        cid, (have_only, say_no) = self._wants.popitem(last=False)
-        return cid, have_only, say_no
-
-    async def wait(self) -> bool:
-        """Until something is wanted; False after `IDLE_S`."""
-        if self._wants:
-            return True
-        self._more = trio.Event()
-        with trio.move_on_after(IDLE_S):
-            await self._more.wait()
-        return bool(self._wants)
-
-
 @asynccontextmanager
 async def serve_bitswap(network: Network, source: Source) -> AsyncIterator[Bitswap]:
     """Serve blocks to any peer and be able to ask for some."""
     async with trio.open_nursery() as nursery:
         yield Bitswap(network, source, nursery)
         nursery.cancel_scope.cancel()
-
-
-def _with_version(cid: bytes) -> bytes:
-    """Version 0 (a bare multihash) as version 1."""
-    return b"\x01\x70" + cid if len(cid) == 34 and cid.startswith(_MULTIHASH) else cid
-
-
-def _prefix(cid: bytes) -> bytes:
-    """A CID without its digest, as the asker spelled it."""
-    return b"\x00\x70\x12\x20" if len(cid) == 34 else cid[:4]
-
-
-async def _messages(stream: Any) -> AsyncIterator[Any]:
-    """The messages of a stream until its end; raises ValueError for one over the limit."""
-    ahead = bytearray()
-    while True:
-        size = await _fill(stream, ahead)
-        if size is None:
-            return
-        message = Message()
-        message.ParseFromString(bytes(ahead[:size]))
-        del ahead[:size]
-        yield message
-
-
-async def _fill(stream: Any, ahead: bytearray) -> int | None:
-    """Read until a whole message stands at the front, its length taken off; None at the end of the stream."""
-    size = None
-    while size is None or len(ahead) < size:
-        if size is None:
-            size = _length(ahead)
-            if size is not None:
-                continue
-        try:
-            with trio.move_on_after(IDLE_S) as scope:
-                data = await stream.read(READ_BYTES)
-        except BROKEN:
-            return None
-        if scope.cancelled_caught or not data:
-            return None
-        ahead += data
-    return size
-
-
-def _length(ahead: bytearray) -> int | None:
-    """Take the varint length off the front; None when it is not whole yet."""
-    value = 0
-    for at, byte in enumerate(ahead[:5]):
-        value |= (byte & 0x7F) << 7 * at
-        if byte < 0x80:
-            if value > MAX_MESSAGE_BYTES:
-                raise ValueError(f"a message of {value} bytes")
-            del ahead[: at + 1]
-            return value
-    if len(ahead) >= 5:
-        raise ValueError("a length that does not end")
-    return None
-
-
-async def _send(stream: Any, message: Any) -> None:
-    body = message.SerializeToString()
-    size, prefix = len(body), bytearray()
-    while size > 0x7F:
-        prefix.append(size & 0x7F | 0x80)
-        size >>= 7
-    prefix.append(size)
-    data = bytes(prefix) + body
-    for at in range(0, len(data), WRITE_BYTES):
-        with trio.fail_after(SEND_S):
-            await stream.write(data[at : at + WRITE_BYTES])
-
-
-async def _close(stream: Any) -> None:
-    with shielded(2.0):
-        try:
-            await stream.close()
-        except BROKEN:
-            return

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from typing import Protocol
 
 import structlog
 import trio
 
-from node.network.errors import BadAddress, Foreigner, NetworkError
+from node.network.errors import Foreigner, NetworkError
 from node.network.peers import PeerBook, PeerMemory
 from protocols.ids import PeerId
 
@@ -26,9 +27,22 @@ LOOK_AROUND_S = 30.0
 YOUNG_S = 60.0  # a node that has just come looks around more often: gossip only flows between neighbours
 LOOK_AROUND_YOUNG_S = 2.0
 AT_ONCE = 4
+PULSE_INTERVAL_S = 60.0
+PULSE_S = 15.0
 
-Dial = Callable[[PeerId, tuple[str, ...]], Awaitable[None]]
-Introductions = Callable[[], Awaitable[list[tuple[PeerId, tuple[str, ...]]]]]
+
+class Meeting(Protocol):
+    """How peers are met."""
+
+    def reach(self, peer: PeerId, addresses: tuple[str, ...]) -> Awaitable[None]: ...
+    def ask_around(self) -> Awaitable[list[tuple[PeerId, tuple[str, ...]]]]: ...
+
+
+class Links(Protocol):
+    """How a connection is felt and ended."""
+
+    def ping(self, peer: PeerId) -> Awaitable[float]: ...
+    def hang_up(self, peer: PeerId) -> Awaitable[None]: ...
 
 
 def next_wait(failures: int, rng: random.Random) -> float:
@@ -49,15 +63,17 @@ class Keeper:
     """Runs as one task of the network."""
 
     def __init__(
-        self, me: PeerId, book: PeerBook, memory: PeerMemory, dial: Dial, introductions: Introductions, target: int
+        self, me: PeerId, book: PeerBook, memory: PeerMemory, meeting: Meeting, links: Links, target: int
     ) -> None:
         self._me = me
         self._book = book
         self._memory = memory
-        self._dial = dial
-        self._introductions = introductions
+        self._meeting = meeting
+        self._links = links
         self._target = target
         self._wants: dict[PeerId, _Want] = {}
+        self._unwanted: set[PeerId] = set()
+        self._looking = False
         self._woken = trio.Event()
         self._rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._slots = trio.CapacityLimiter(AT_ONCE)
@@ -67,12 +83,14 @@ class Keeper:
     def want(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
         """Stay connected to a peer from now on."""
         if peer != self._me:
+            self._unwanted.discard(peer)
             self._wants[peer] = _Want(addresses, trio.current_time())
             self.wake()
 
     def drop(self, peer: PeerId) -> None:
-        """Stop wanting a peer."""
+        """Stop wanting a peer, and do not dial it for company either."""
         self._wants.pop(peer, None)
+        self._unwanted.add(peer)
 
     def known(self, peer: PeerId) -> tuple[str, ...]:
         """The addresses of a wanted peer."""
@@ -114,7 +132,7 @@ class Keeper:
     async def _attempt(self, peer: PeerId, want: _Want) -> None:
         try:
             async with self._slots:
-                await self._dial(peer, want.addresses)
+                await self._meeting.reach(peer, want.addresses)
             want.failures = 0
         except Foreigner as err:
             log.warning("peer of another network", peer=peer, reason=str(err))
@@ -129,16 +147,43 @@ class Keeper:
             self.wake()
 
     async def _look_around(self) -> None:
-        found = await self._memory.good(2 * self._target) + await self._introductions()
-        for peer, addresses in dict(found).items():
-            if len(self._book) >= self._target:
-                return
-            if peer != self._me and peer not in self._book and peer not in self._wants:
-                await self._try(peer, addresses)
+        if self._looking:  # the last round still waits for dead addresses
+            return
+        self._looking = True
+        try:
+            found = await self._memory.good(2 * self._target) + await self._meeting.ask_around()
+            async with trio.open_nursery() as nursery:
+                for peer, addresses in dict(found).items():
+                    if peer not in (self._me, *self._wants, *self._unwanted):
+                        nursery.start_soon(self._try, peer, addresses)
+        finally:
+            self._looking = False
 
     async def _try(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
-        try:
-            await self._dial(peer, addresses)
-        except (BadAddress, NetworkError) as err:
-            log.debug("peer not reached", peer=peer, error=str(err))
-            await self._memory.failed(peer)
+        async with self._slots:
+            if peer in self._book or len(self._book) >= self._target:
+                return
+            try:
+                await self._meeting.reach(peer, addresses)
+            except NetworkError as err:
+                log.debug("peer not reached", peer=peer, error=str(err))
+                await self._memory.failed(peer)
+
+    async def feel_pulse(self) -> None:
+        """Ping every peer now and then: a frozen one, or one behind a pulled cable, looks connected for hours."""
+        while True:
+            await trio.sleep(PULSE_INTERVAL_S)
+            async with trio.open_nursery() as nursery:
+                for peer in self._book.all():
+                    nursery.start_soon(self._feel, peer.peer)
+
+    async def _feel(self, peer: PeerId) -> None:
+        with trio.move_on_after(PULSE_S):
+            try:
+                await self._links.ping(peer)
+            except NetworkError as err:
+                log.debug("no pulse", peer=peer, error=str(err))
+            else:
+                return
+        log.info("peer does not answer, hanging up", peer=peer)
+        await self._links.hang_up(peer)

@@ -21,7 +21,7 @@ from libp2p.peer.peerinfo import PeerInfo
 
 from node.network.addresses import parse_peer_address, to_id
 from node.network.errors import DeadlineExceeded, PeerRefused, PeerUnreachable, PeerVanished
-from node.network.streams import BROKEN, Dialogue
+from node.network.streams import BROKEN, MAX_REFUSAL_BYTES, Dialogue, converse, open_reply
 from protocols.ids import PeerId
 
 DIAL_S = 8.0
@@ -87,6 +87,17 @@ class Links:
     async def open(self, peer: PeerId, protocol: str) -> Dialogue:
         """A stream that speaks `protocol`. Raises PeerUnreachable, PeerRefused when the peer does not speak it."""
         return Dialogue(await self._stream(peer, protocol))
+
+    async def exchange(self, peer: PeerId, protocol: str, body: bytes, max_reply_bytes: int) -> bytes:
+        """One request and its reply on a stream of their own. Raises what `open` and `converse` raise, PeerRefused."""
+        dialogue = await self.open(peer, protocol)
+        try:
+            reply = await converse(dialogue, body, max(max_reply_bytes + 1, MAX_REFUSAL_BYTES))
+        except BaseException:
+            await dialogue.reset()
+            raise
+        await dialogue.close()
+        return open_reply(peer, reply)
 
     async def _stream(self, peer: PeerId, protocol: str) -> Any:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -12,10 +11,9 @@ import trio
 from libp2p.custom_types import TProtocol
 from libp2p.tools.anyio_service import background_trio_service
 
-from node.network.addresses import addresses_of, parse_listen, parse_peer_address
+from node.network.addresses import parse_listen, parse_peer_address
 from node.network.dialing import Keeper
 from node.network.errors import (
-    Foreigner,
     ListenFailed,
     PeerRefused,
     PeerUnreachable,
@@ -25,35 +23,26 @@ from node.network.errors import (
 from node.network.gossip import BUFFER, Check, Gossip, Message, make_gossip
 from node.network.host import check_port, make_host
 from node.network.links import Links, Watcher
+from node.network.meeting import Meeting
 from node.network.options import NetworkOptions
-from node.network.peers import (
-    HELLO,
-    INTRODUCE,
-    MAX_HELLO_BYTES,
-    MAX_INTRODUCTIONS_BYTES,
-    Hello,
-    Introduce,
-    Introduction,
-    NoMemory,
-    OnEvent,
-    Peer,
-    PeerBook,
-    PeerMemory,
-    check_hello,
-    own_hello,
+from node.network.peers import HELLO, INTRODUCE, MAX_HELLO_BYTES, NoMemory, OnEvent, Peer, PeerBook, PeerMemory
+from node.network.serving import (
+    PER_PEER,
+    STRANGER,
+    Admit,
+    RequestHandler,
+    Slots,
+    StreamHandler,
+    answerer,
+    talker,
 )
-from node.network.serving import PER_PEER, RequestHandler, Slots, StreamHandler, answerer, talker
-from node.network.streams import MAX_REFUSAL_BYTES, Dialogue, converse, deadline, open_reply
+from node.network.streams import MAX_REFUSAL_BYTES, Dialogue, deadline, open_reply
 from node.network.substrate import shielded
-from protocols.codec import decode, encode
 from protocols.ids import PeerId
 
 log = structlog.get_logger(__name__)
 
-HELLO_S = 5.0
 REACH_S = 20.0
-ASK_S = 3.0
-ASKED = 4  # peers that are asked for an address at the same time
 CLOSE_S = 5.0
 MAX_REQUEST_BYTES = 16 << 20
 
@@ -70,8 +59,8 @@ class Network:
         self.peer_id = PeerId(str(host.get_id()))
         self._links = Links(host)
         self._book = PeerBook(on_event)
-        self._memory = memory
-        self._keeper = Keeper(self.peer_id, self._book, memory, self._reach, self._ask_around, options.target_peers)
+        self._meeting = Meeting(self._links, self._book, memory, options, lambda: self.addresses)
+        self._keeper = Keeper(self.peer_id, self._book, memory, self._meeting, self._links, options.target_peers)
         self._closing = False
         host.get_network().register_notifee(Watcher(self._gone))
 
@@ -94,7 +83,7 @@ class Network:
         peer, _ = parse_peer_address(address)
         if peer == self.peer_id:
             raise PeerUnreachable("that is our own address")
-        await self._reach(peer, (address,))
+        await self._meeting.reach(peer, (address,))
         self._keeper.want(peer, (address,))
         return peer
 
@@ -132,13 +121,16 @@ class Network:
             raise RequestTooLarge(f"{len(body)} bytes to {protocol}, the limit is {MAX_REQUEST_BYTES}")
         with deadline(timeout_s, f"no reply from {peer} to {protocol}"):
             try:
-                await self._ensure(peer)
-                return await self._exchange(peer, protocol, body, max_reply_bytes)
+                return await self._ask(peer, protocol, body, max_reply_bytes)
             except PeerVanished:
                 raise
             except PeerUnreachable:
-                await self._ensure(peer)
-                return await self._exchange(peer, protocol, body, max_reply_bytes)
+                return await self._ask(peer, protocol, body, max_reply_bytes)
+            except PeerRefused as err:
+                if err.reason != STRANGER:
+                    raise
+                self._book.remove(peer)  # it lost sight of us between two connections: greet it anew
+                return await self._ask(peer, protocol, body, max_reply_bytes)
 
     def serve(
         self,
@@ -151,10 +143,7 @@ class Network:
     ) -> None:
         """Answer requests: `handler(peer, body) -> reply`. It may raise `Refuse` or a ProtocolError to say no."""
         slots = Slots(concurrency, per_peer)
-        served = answerer(
-            protocol, handler, admit=self._book.__contains__, max_request_bytes=max_request_bytes, slots=slots
-        )
-        self.host.set_stream_handler(TProtocol(protocol), served)
+        self._serve(protocol, handler, self._book.__contains__, max_request_bytes, slots)
 
     def serve_stream(
         self, protocol: str, handler: StreamHandler, *, concurrency: int = 8, per_peer: int = PER_PEER
@@ -203,18 +192,17 @@ class Network:
 
     async def run(self, nursery: trio.Nursery) -> None:
         """Start what runs beside the callers; called by `open_network`."""
-        self._nursery = nursery
-        for protocol, handler, bound in (
-            (HELLO, self._on_hello, MAX_HELLO_BYTES),
-            (INTRODUCE, self._on_introduce, MAX_HELLO_BYTES),
-        ):
-            admit = self._book.__contains__ if protocol == INTRODUCE else lambda _peer: True
-            served = answerer(protocol, handler, admit=admit, max_request_bytes=bound, slots=Slots(16, 2))
-            self.host.set_stream_handler(TProtocol(protocol), served)
+
+        async def on_hello(peer: PeerId, body: bytes) -> bytes:
+            return await self._meeting.on_hello(peer, body, nursery)
+
+        self._serve(HELLO, on_hello, lambda _peer: True, MAX_HELLO_BYTES, Slots(16, 2))
+        self._serve(INTRODUCE, self._meeting.on_introduce, self._book.__contains__, MAX_HELLO_BYTES, Slots(16, 2))
         for address in self.options.bootstrap:
             peer, _ = parse_peer_address(address)
             self._keeper.want(peer, (*self._keeper.known(peer), address))
         nursery.start_soon(self._keeper.run)
+        nursery.start_soon(self._keeper.feel_pulse)
 
     async def close(self) -> None:
         """Close every connection before the host stops: leaving it alone leaks sockets on both sides."""
@@ -223,95 +211,16 @@ class Network:
             await self._links.hang_up_all()
             await self.host.close()
 
-    async def _exchange(self, peer: PeerId, protocol: str, body: bytes, max_reply_bytes: int) -> bytes:
-        dialogue = await self._links.open(peer, protocol)
-        try:
-            reply = await converse(dialogue, body, max(max_reply_bytes + 1, MAX_REFUSAL_BYTES))
-        except BaseException:
-            await dialogue.reset()
-            raise
-        await dialogue.close()
-        return open_reply(peer, reply)
+    def _serve(self, protocol: str, handler: RequestHandler, admit: Admit, most: int, slots: Slots) -> None:
+        served = answerer(protocol, handler, admit=admit, max_request_bytes=most, slots=slots)
+        self.host.set_stream_handler(TProtocol(protocol), served)
 
     async def _ensure(self, peer: PeerId) -> None:
-        """Be connected to a peer and greeted by it."""
-        if peer in self._book and self._links.connected(peer):
-            return
-        known = self._book.get(peer)
-        addresses = self._keeper.known(peer) or (known.addresses if known else ())
-        if not addresses and not self._links.connected(peer):
-            addresses = await self._find(peer)
-        await self._reach(peer, addresses)
+        await self._meeting.ensure(peer, self._keeper.known(peer))
 
-    async def _reach(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
-        async with self._links.alone(peer):
-            if not self._links.connected(peer):
-                self._book.remove(peer)
-                await self._links.dial(peer, addresses)
-            if peer not in self._book:
-                await self._greet(peer)
-
-    async def _greet(self, peer: PeerId) -> None:
-        body = encode(own_hello(self.options, self.addresses))
-        try:
-            with deadline(HELLO_S, f"{peer} did not answer our hello"):
-                reply = await self._exchange(peer, HELLO, body, MAX_HELLO_BYTES)
-            hello = decode(reply, Hello, max_bytes=MAX_HELLO_BYTES)
-        except PeerRefused as err:
-            await self._links.hang_up(peer)
-            raise Foreigner(str(err), err.reason) from err
-        await self._welcome(peer, hello, inbound=False)
-
-    async def _welcome(self, peer: PeerId, hello: Hello, *, inbound: bool) -> None:
-        now = int(time.time())
-        addresses = addresses_of(peer, hello.listen)
-        self._book.add(Peer(peer, addresses, inbound, hello.version[:32], now))
-        if addresses:
-            await self._memory.met(peer, addresses, now)
-
-    async def _on_hello(self, peer: PeerId, body: bytes) -> bytes:
-        hello = decode(body, Hello, max_bytes=MAX_HELLO_BYTES)
-        try:
-            check_hello(hello, self.options)
-        except Exception:
-            self._nursery.start_soon(self._part, peer)
-            raise
-        await self._welcome(peer, hello, inbound=True)
-        return encode(own_hello(self.options, self.addresses))
-
-    async def _part(self, peer: PeerId) -> None:
-        await trio.sleep(1.0)  # the refusal goes out first
-        await self._links.hang_up(peer)
-
-    async def _on_introduce(self, peer: PeerId, body: bytes) -> bytes:
-        asked = decode(body, Introduce, max_bytes=MAX_HELLO_BYTES)
-        return encode(self._book.introductions(peer, asked.want))
-
-    async def _find(self, peer: PeerId) -> tuple[str, ...]:
-        """The addresses of a peer that we only know by name, from those we are connected to."""
-        found = [addresses for name, addresses in await self._introduced(peer) if name == peer]
-        return tuple(dict.fromkeys(address for addresses in found for address in addresses))
-
-    async def _ask_around(self) -> list[tuple[PeerId, tuple[str, ...]]]:
-        return await self._introduced(PeerId(""))
-
-    async def _introduced(self, want: PeerId) -> list[tuple[PeerId, tuple[str, ...]]]:
-        found: list[tuple[PeerId, tuple[str, ...]]] = []
-
-        async def ask(peer: PeerId) -> None:
-            try:
-                with deadline(ASK_S, "no introductions"):
-                    reply = await self._exchange(peer, INTRODUCE, encode(Introduce(want=want)), MAX_INTRODUCTIONS_BYTES)
-                said = decode(reply, list[Introduction], max_bytes=MAX_INTRODUCTIONS_BYTES)
-            except Exception as err:  # one peer's nonsense must not spoil what the others say
-                log.debug("no introductions", peer=peer, error=str(err))
-                return
-            found.extend((PeerId(i.peer), addresses_of(PeerId(i.peer), i.addresses)) for i in said)
-
-        async with trio.open_nursery() as nursery:
-            for peer in self._book.all()[:ASKED]:
-                nursery.start_soon(ask, peer.peer)
-        return [(peer, addresses) for peer, addresses in found if addresses]
+    async def _ask(self, peer: PeerId, protocol: str, body: bytes, max_reply_bytes: int) -> bytes:
+        await self._ensure(peer)
+        return await self._links.exchange(peer, protocol, body, max_reply_bytes)
 
     def _gone(self, peer: PeerId) -> None:
         if not self._links.connected(peer):

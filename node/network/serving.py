@@ -26,6 +26,7 @@ RequestHandler = Callable[[PeerId, bytes], Awaitable[bytes]]
 StreamHandler = Callable[[PeerId, Dialogue], Awaitable[None]]
 Admit = Callable[[PeerId], bool]
 
+STRANGER = "stranger"  # the kind of refusal of a peer that has not been greeted
 REQUEST_S = 10.0  # a request is written at once; a peer that dribbles it holds a slot
 PER_PEER = 8  # requests of one peer at the same time, of one protocol
 WAITING = 4  # times the concurrency may wait for a slot
@@ -120,7 +121,7 @@ def talker(protocol: str, handler: StreamHandler, *, admit: Admit, slots: Slots)
 
 def _check_admitted(peer: PeerId, admit: Admit) -> None:
     if not admit(peer):
-        raise Refuse("say /schwung/hello/1 first", "stranger")
+        raise Refuse("say /schwung/hello/1 first", STRANGER)
 
 
 async def _say(dialogue: Dialogue, reply: bytes) -> None:

@@ -12,7 +12,8 @@ from node.blocks import NotFound, TooLarge, open_embedded
 from node.blocks.cids import cid_bytes
 from node.blocks.dag import root_of
 from node.network import Network
-from node.network.bitswap import PROTOCOLS, Message, _send
+from node.network.bitswap import PROTOCOLS
+from node.network.blockwire import Message, send  # type: ignore[attr-defined]
 from tests.support.network import meet
 
 
@@ -108,7 +109,7 @@ async def test_blocks_that_nobody_asked_for_are_dropped(alice: Network, bob: Net
         message.payload.add(prefix=b"", data=b"of version 0")
         message.blockPresences.add(cid=b"", type=Message.DontHave)
         stream = await bob._links._stream(alice.peer_id, PROTOCOLS[0])
-        await _send(stream, message)
+        await send(stream, message)
         await stream.write(b"\xff\xff\xff\xff\x7f")  # a length of 34 GB
         with trio.fail_after(5):
             while mine._bitswap.unasked < 3:  # type: ignore[union-attr]
@@ -136,7 +137,7 @@ async def test_who_asks_whether_we_have_gets_no_block(alice: Network, bob: Netwo
         for cid in (here, absent):
             message.wantlist.entries.add(block=cid_bytes(cid), wantType=Message.Wantlist.Have, sendDontHave=True)
         stream = await bob._links._stream(alice.peer_id, PROTOCOLS[0])
-        await _send(stream, message)
+        await send(stream, message)
         with trio.fail_after(5):
             while len(heard) < 2:
                 await trio.sleep(0.01)

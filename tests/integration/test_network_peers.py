@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 import trio
@@ -117,7 +119,7 @@ async def test_a_stranger_who_says_no_hello_is_not_served(alice: Network) -> Non
     async with member("bob") as bob:
         await bob._links.dial(alice.peer_id, alice.addresses)
         with pytest.raises(Exception, match="say /schwung/hello/1 first"):
-            await bob._exchange(alice.peer_id, "/test/secret/1", b"", 10)
+            await bob._links.exchange(alice.peer_id, "/test/secret/1", b"", 10)
 
 
 async def test_unreachable_addresses_are_said_clearly(alice: Network) -> None:
@@ -176,7 +178,7 @@ class Memory:
 async def test_remembered_peers_are_dialled_and_new_ones_remembered(alice: Network) -> None:
     dead = PeerId("12D3KooWMbbPVGsZYh3ChQjue712NHHGNybRRXwnuSpezYjGbCDS")
     memory = Memory([(dead, (f"/ip4/127.0.0.1/tcp/1/p2p/{dead}",)), (alice.peer_id, alice.addresses)])
-    async with open_network(options(), seed("bob"), memory=memory) as bob:
+    async with open_network(options(target_peers=8), seed("bob"), memory=memory) as bob:
         await until(lambda: [peer.peer for peer in bob.peers()] == [alice.peer_id])
         assert memory.failures == [dead]
         assert memory.known[-1] == (alice.peer_id, alice.addresses)
@@ -184,12 +186,13 @@ async def test_remembered_peers_are_dialled_and_new_ones_remembered(alice: Netwo
 
 async def test_a_newcomer_meets_the_others_through_its_bootstrap_peer(alice: Network, bob: Network) -> None:
     await meet(alice, bob)
-    async with member("carol", bootstrap=alice.addresses) as carol:
-        # introductions are asked for again after 30 s; the first round may come before alice is greeted
-        await until(lambda: alice.peer_id in {peer.peer for peer in carol.peers()})
-        carol._keeper._look = 0
-        carol._keeper.wake()
-        await until(lambda: {peer.peer for peer in carol.peers()} == {alice.peer_id, bob.peer_id})
+    async with member("carol", bootstrap=alice.addresses, target_peers=8) as carol:
+        both = {alice.peer_id, bob.peer_id}
+        await until(lambda: {peer.peer for peer in carol.peers()} == both, 10)
+        await carol.disconnect(bob.peer_id)
+        await until(lambda: bob.peer_id not in {peer.peer for peer in carol.peers()})
+        await trio.sleep(3)  # a young node looks around every two seconds
+        assert bob.peer_id not in {peer.peer for peer in carol.peers()}
 
 
 async def test_a_peer_that_opens_a_thousand_streams_is_bounded_and_the_rest_served(
@@ -230,3 +233,57 @@ async def test_garbage_on_every_protocol_leaves_the_host_alive(alice: Network, b
     await trio.sleep(0.2)
     reply = await bob.request(alice.peer_id, "/test/echo/1", b"alive", timeout_s=5, max_reply_bytes=10)
     assert reply == b"alive"
+
+
+async def test_a_peer_that_lost_sight_of_us_is_greeted_anew(alice: Network, bob: Network) -> None:
+    async def echo(_peer: PeerId, body: bytes) -> bytes:
+        return body
+
+    alice.serve("/test/echo/1", echo, max_request_bytes=100)
+    await meet(alice, bob)
+    alice._book.remove(bob.peer_id)
+    reply = await bob.request(alice.peer_id, "/test/echo/1", b"me", timeout_s=5, max_reply_bytes=10)
+    assert reply == b"me"
+    assert [peer.peer for peer in alice.peers()] == [bob.peer_id]
+
+
+async def test_a_crash_inside_ends_the_block_with_its_own_traceback() -> None:
+    async def crash() -> None:
+        raise LookupError("inside")
+
+    async def live() -> None:
+        async with member("alice") as alice:
+            alice.host.get_network().manager.run_task(crash)
+            await trio.sleep_forever()
+
+    with pytest.raises(LookupError, match="inside") as caught:
+        await live()
+    assert "crash" in [entry.name for entry in caught.traceback]
+
+
+async def test_closing_while_peers_still_send_is_quiet_and_leaks_no_sockets() -> None:
+    def sockets() -> int:
+        found = 0
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(FileNotFoundError):  # the listing's own
+                found += os.readlink(f"/proc/self/fd/{name}").startswith("socket")
+        return found
+
+    async def babble(network: Network) -> None:
+        while True:
+            await network.publish("/test/noise", bytes(2_000))
+            await trio.sleep(0.002)
+
+    async with member("alice") as alice:
+        await alice.subscribe("/test/noise", lambda _peer, _data: True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(babble, alice)
+            before = sockets()
+            for _life in range(4):
+                async with member("mayfly") as mayfly:
+                    await mayfly.subscribe("/test/noise", lambda _peer, _data: True)
+                    await meet(alice, mayfly)
+                    await trio.sleep(0.2)
+            await until(lambda: not alice.peers())
+            await until(lambda: sockets() <= before)
+            nursery.cancel_scope.cancel()

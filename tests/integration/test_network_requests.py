@@ -177,7 +177,7 @@ async def test_more_than_the_bound_of_one_peer_is_told_to_wait(alice: Network, b
         nursery.start_soon(ask)
         nursery.start_soon(ask)
         with trio.fail_after(2):
-            while running < 2:  # noqa: ASYNC110
+            while running < 2:
                 await trio.sleep(0.01)
         with pytest.raises(PeerBusy):
             await alice.request(bob.peer_id, "/test/hold/1", b"", timeout_s=5, max_reply_bytes=10)

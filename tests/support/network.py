@@ -27,10 +27,10 @@ def seed(name: str) -> bytes:
 
 
 def options(**changes: object) -> NetworkOptions:
-    """Options of the tests' network: loopback, any port, no bootstrap."""
+    """Options of the tests' network: loopback, any port, and nobody is dialled unless a test says so."""
     from node.network import NetworkOptions
 
-    given: dict[str, object] = {"network_id": NETWORK, "chain_id": CHAIN, **changes}
+    given: dict[str, object] = {"network_id": NETWORK, "chain_id": CHAIN, "target_peers": 0, **changes}
     return NetworkOptions(**given)  # type: ignore[arg-type]
 
 
@@ -47,14 +47,14 @@ async def meet(*networks: Network) -> None:
     with trio.fail_after(10):
         for network in networks[1:]:
             await network.connect(first.addresses[0])
-        while len(first.peers()) < len(networks) - 1:  # noqa: ASYNC110
+        while len(first.peers()) < len(networks) - 1:
             await trio.sleep(0.01)
 
 
 async def listening(network: Network, topic: str, peers: int = 1) -> None:
     """Wait until a node knows of `peers` neighbours that subscribe to the topic."""
     with trio.fail_after(10):
-        while network.gossip.listeners(topic) < peers:  # noqa: ASYNC110
+        while network.gossip.listeners(topic) < peers:
             await trio.sleep(0.02)
 
 

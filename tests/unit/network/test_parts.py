@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from node.network import BadAddress, Refuse
 from node.network.addresses import MAX_ADDRESSES, addresses_of, parse_listen, parse_peer_address
-from node.network.bitswap import MAX_MESSAGE_BYTES, MAX_WANTS, Answers, _length
+from node.network.blockwire import MAX_MESSAGE_BYTES, MAX_WANTS, Answers, read_length
 from node.network.dialing import LONGEST_WAIT_S, next_wait
 from node.network.gossip import Allowance
 from node.network.peers import Hello, PeerBook, check_hello, own_hello
@@ -121,7 +121,7 @@ def test_a_refusal_is_cut_to_its_bound() -> None:
 def test_a_message_length_is_read_or_refused(raw: bytes) -> None:
     ahead = bytearray(raw)
     try:
-        length = _length(ahead)
+        length = read_length(ahead)
     except ValueError:
         return
     if length is None:

@@ -1,0 +1,153 @@
+"""Meeting peers: dial, say hello, and ask those we know for those we only know by name.
+
+A connection is greeted once. The hello goes from the dialling side and informs both; whoever needs a peer that has not
+been greeted yet says hello first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from node.network.addresses import addresses_of
+from node.network.errors import Foreigner, PeerRefused, Refuse
+from node.network.links import Links
+from node.network.options import NetworkOptions
+from node.network.peers import (
+    HELLO,
+    INTRODUCE,
+    MAX_HELLO_BYTES,
+    MAX_INTRODUCTIONS_BYTES,
+    Hello,
+    Introduce,
+    Introduction,
+    Peer,
+    PeerBook,
+    PeerMemory,
+    check_hello,
+    own_hello,
+)
+from node.network.streams import deadline
+from protocols.codec import decode, encode
+from protocols.ids import PeerId
+
+log = structlog.get_logger(__name__)
+
+HELLO_S = 5.0
+ASK_S = 3.0
+ASKED = 4  # peers that are asked for an address at the same time
+PART_S = 1.0  # a refusal goes out before the connection is closed
+
+Found = list[tuple[PeerId, tuple[str, ...]]]
+
+
+class Meeting:
+    """Brings peers into the book."""
+
+    def __init__(
+        self,
+        links: Links,
+        book: PeerBook,
+        memory: PeerMemory,
+        options: NetworkOptions,
+        own_addresses: Callable[[], tuple[str, ...]],
+    ) -> None:
+        self._links = links
+        self._book = book
+        self._memory = memory
+        self._options = options
+        self._own_addresses = own_addresses
+
+    def ready(self, peer: PeerId) -> bool:
+        """Whether a peer is connected and greeted."""
+        return peer in self._book and self._links.connected(peer)
+
+    async def ensure(self, peer: PeerId, hints: tuple[str, ...]) -> None:
+        """Be connected to a peer of our network, by the addresses we have or by those that others know.
+
+        Raises PeerUnreachable, DeadlineExceeded, Foreigner.
+        """
+        if self.ready(peer):
+            return
+        known = self._book.get(peer)
+        addresses = hints or (known.addresses if known else ())
+        if not addresses and not self._links.connected(peer):
+            addresses = await self._find(peer)
+        await self.reach(peer, addresses)
+
+    async def reach(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
+        """Dial (unless connected) and greet (unless greeted)."""
+        async with self._links.alone(peer):
+            if not self._links.connected(peer):
+                self._book.remove(peer)
+                await self._links.dial(peer, addresses)
+            if peer not in self._book:
+                await self._greet(peer)
+
+    async def _greet(self, peer: PeerId) -> None:
+        body = encode(own_hello(self._options, self._own_addresses()))
+        try:
+            with deadline(HELLO_S, f"{peer} did not answer our hello"):
+                reply = await self._links.exchange(peer, HELLO, body, MAX_HELLO_BYTES)
+            hello = decode(reply, Hello, max_bytes=MAX_HELLO_BYTES)
+        except PeerRefused as err:
+            await self._links.hang_up(peer)
+            raise Foreigner(str(err), err.reason) from err
+        await self._welcome(peer, hello, inbound=False)
+
+    async def _welcome(self, peer: PeerId, hello: Hello, *, inbound: bool) -> None:
+        now = int(time.time())
+        addresses = addresses_of(peer, hello.listen)
+        self._book.add(Peer(peer, addresses, inbound, hello.version[:32], now))
+        if addresses:
+            await self._memory.met(peer, addresses, now)
+
+    async def on_hello(self, peer: PeerId, body: bytes, nursery: trio.Nursery) -> bytes:
+        """Answer a hello; a foreigner is told why, and disconnected a moment later."""
+        hello = decode(body, Hello, max_bytes=MAX_HELLO_BYTES)
+        try:
+            check_hello(hello, self._options)
+        except Refuse:
+            nursery.start_soon(self._part, peer)
+            raise
+        await self._welcome(peer, hello, inbound=True)
+        return encode(own_hello(self._options, self._own_addresses()))
+
+    async def _part(self, peer: PeerId) -> None:
+        await trio.sleep(PART_S)
+        await self._links.hang_up(peer)
+
+    async def on_introduce(self, peer: PeerId, body: bytes) -> bytes:
+        """Answer with the addresses of peers we are connected to."""
+        asked = decode(body, Introduce, max_bytes=MAX_HELLO_BYTES)
+        return encode(self._book.introductions(peer, asked.want))
+
+    async def ask_around(self) -> Found:
+        """Some peers that our peers are connected to."""
+        return await self._introduced("")
+
+    async def _find(self, peer: PeerId) -> tuple[str, ...]:
+        found = [addresses for name, addresses in await self._introduced(peer) if name == peer]
+        return tuple(dict.fromkeys(address for addresses in found for address in addresses))
+
+    async def _introduced(self, want: str) -> Found:
+        found: Found = []
+
+        async def ask(peer: PeerId) -> None:
+            try:
+                with deadline(ASK_S, "no introductions"):
+                    request = encode(Introduce(want=want))
+                    reply = await self._links.exchange(peer, INTRODUCE, request, MAX_INTRODUCTIONS_BYTES)
+                said = decode(reply, list[Introduction], max_bytes=MAX_INTRODUCTIONS_BYTES)
+            except Exception as err:  # one peer's nonsense must not spoil what the others say
+                log.debug("no introductions", peer=peer, error=str(err))
+                return
+            found.extend((PeerId(i.peer), addresses_of(PeerId(i.peer), i.addresses)) for i in said)
+
+        async with trio.open_nursery() as nursery:
+            for peer in self._book.all()[:ASKED]:
+                nursery.start_soon(ask, peer.peer)
+        return [(peer, addresses) for peer, addresses in found if addresses]
