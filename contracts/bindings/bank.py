@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -80,6 +81,15 @@ class VoucherBank(Binding):
     def settle(self, payee: str, items: Sequence[Item], *, into_bank: bool) -> Call:
         """To a plain account; a model's vouchers go through ModelRegistry.settle."""
         return self._call("settle", payee, [item.encoded() for item in items], into_bank)
+
+    async def standing(
+        self, payer: str, lanes: Sequence[tuple[str, int]], signer: str, block: int
+    ) -> tuple[Account, list[Lane], Delegate]:
+        """All that stands behind a payer's vouchers at one block: deposit, lanes by (payee, lane), hot key."""
+        reads: list[tuple[str, tuple[Any, ...]]] = [("accounts", (payer,)), ("delegates", (payer, signer))]
+        reads += [("lanes", (payer, payee, lane)) for payee, lane in lanes]
+        account, delegate, *rows = await self._read_many(reads, block)
+        return Account(*account), [Lane(*row) for row in rows], Delegate(*delegate)
 
     async def account(self, payer: str, block: BlockTag = "latest") -> Account:
         return await self._struct(Account, "accounts", payer, block=block)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,13 +26,27 @@ class Binding:
 
     async def _read(self, name: str, *args: Any, block: BlockTag = "latest") -> Any:
         """One view function; a single result comes bare, several as a tuple. Raises Reverted."""
-        request = {"to": self.address, "data": "0x" + self.abi.encode(name, *args).hex()}
         try:
-            data = hex_bytes(await self._rpc.call("eth_call", request, tag(block)))
+            data = await self._rpc.call("eth_call", *self._view(name, args, block))
         except RpcError as err:
             raise decode_revert(err, [self.abi]) or err from None
+        return self._result(name, data)
+
+    async def _read_many(self, reads: Sequence[tuple[str, Sequence[Any]]], block: BlockTag) -> list[Any]:
+        """Several view functions at one block in one round trip, results as `_read` gives them."""
+        calls = [("eth_call", self._view(name, args, block)) for name, args in reads]
         try:
-            values = self.abi.result(name, data)
+            found = await self._rpc.batch(calls)
+        except RpcError as err:
+            raise decode_revert(err, [self.abi]) or err from None
+        return [self._result(name, data) for (name, _), data in zip(reads, found, strict=True)]
+
+    def _view(self, name: str, args: Sequence[Any], block: BlockTag) -> tuple[dict[str, str], str]:
+        return {"to": self.address, "data": "0x" + self.abi.encode(name, *args).hex()}, tag(block)
+
+    def _result(self, name: str, data: Any) -> Any:
+        try:
+            values = self.abi.result(name, hex_bytes(data))
         except ValueError as err:
             raise BadReply(f"{self.address} is not the contract the network file says it is: {err}") from err
         return values[0] if len(values) == 1 else values

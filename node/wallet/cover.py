@@ -98,17 +98,14 @@ class Cover:
 
     async def _read(self, payer: str, signer: str, lanes: set[LaneKey]) -> Snapshot:
         async with self._reading:
-            bank = self._chain.bank
-            block = await self._chain.block_number()
-            account = await bank.account(payer, block)
-            found = {key: await bank.lane(payer, key[0], key[1], block) for key in lanes}
-            delegate = None if signer == payer else await bank.delegate(payer, signer)
+            wanted, block = list(lanes), await self._chain.block_number()
+            account, rows, delegate = await self._chain.bank.standing(payer, wanted, signer, block)
         return Snapshot(
             free_wei=account.free_wei,
             exiting_wei=account.exiting_wei,
             exit_at=account.exit_at,
-            lanes=found,
-            delegate=delegate,
+            lanes=dict(zip(wanted, rows, strict=True)),
+            delegate=None if signer == payer else delegate,
             block=block,
             read_at=self._clock(),
         )

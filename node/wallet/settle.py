@@ -108,7 +108,7 @@ class Settler:
     async def _lane(self, lane: LaneKey, *, force: bool) -> list[Settlement]:
         async with self._one_at_a_time:
             held = [one for one in await self._takings.pending() if (one.payee, one.lane) == lane]
-            rows = [(one, await self._cover.of(one.payer, one.signer, [lane], newest=True)) for one in held]
+            rows = await self._standing(held, lane)
             now = self._clock()
             await self._takings.settled([(*_who(one), snapshot.paid(lane)) for one, snapshot in rows], now)
             worth = [(one, snapshot) for one, snapshot in rows if collectable(one, snapshot, now) > 0]
@@ -116,6 +116,25 @@ class Settler:
                 return []
             batches = [worth[start : start + MAX_ITEMS] for start in range(0, len(worth), MAX_ITEMS)]
             return [await self._send(lane, batch, now) for batch in batches]
+
+    async def _standing(self, held: Sequence[Taking], lane: LaneKey) -> list[tuple[Taking, Snapshot]]:
+        """What stands behind each voucher now; the reads go out side by side."""
+        found: dict[str, Snapshot] = {}
+        trouble: list[WalletError] = []
+
+        async def read(one: Taking) -> None:
+            try:
+                found[one.payer] = await self._cover.of(one.payer, one.signer, [lane], newest=True)
+            except WalletError as err:  # a nursery would wrap it into a group
+                trouble.append(err)
+
+        for start in range(0, len(held), MAX_ITEMS):
+            async with trio.open_nursery() as nursery:
+                for one in held[start : start + MAX_ITEMS]:
+                    nursery.start_soon(read, one)
+        if trouble:
+            raise trouble[0]
+        return [(one, found[one.payer]) for one in held]
 
     async def _send(self, lane: LaneKey, batch: Sequence[tuple[Taking, Snapshot]], now: int) -> Settlement:
         payee, number = lane

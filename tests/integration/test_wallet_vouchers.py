@@ -11,6 +11,7 @@ import trio
 
 from contracts.bindings.bank import Item
 from node.journal.vouchers import Takings
+from node.wallet.cover import ChainSilent
 from node.wallet.errors import InsufficientFunds, NoCover, VoucherRefused, WalletLocked
 from node.wallet.settle import Policy
 from protocols.ids import Address
@@ -145,6 +146,26 @@ async def test_a_settlement_cut_off_by_a_crash_is_taken_up_not_repeated(suite: S
                 assert await carol.service.settle() == []  # the chain says it is paid
                 assert await Takings(carol.purse.journal).pending() == []
                 assert await carol.purse.chain.token.balance(payee) == 1_001 * TOKEN
+
+
+async def test_settling_in_an_outage_is_one_plain_error_and_the_vouchers_stay(suite: Suite, tmp_path: Path) -> None:
+    assert suite.anvil.process is not None
+    with trio.fail_after(60):
+        async with vault(suite, tmp_path, "alice") as alice, vault(suite, tmp_path, "carol") as carol:
+            payee = carol.purse.address
+            await alice.service.deposit(5 * TOKEN)
+            await carol.till.accept(await alice.lanes.pay(payee, LANE, TOKEN), payee=payee, lane=LANE)
+            fresh = Vault(carol.purse, suite)  # knows no snapshot yet
+            carol.purse.chain.rpc._timeout_s = 0.3
+            suite.anvil.process.send_signal(19)
+            try:
+                await trio.sleep(0.1)
+                with pytest.raises(ChainSilent):
+                    await fresh.settler.settle_due(force=True)
+            finally:
+                suite.anvil.process.send_signal(18)
+                carol.purse.chain.rpc._timeout_s = 10
+            assert len(await carol.service.settle()) == 1
 
 
 async def test_a_bounce_pays_what_is_there_and_keeps_the_rest(suite: Suite, tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from contracts.bindings.bank import Account, Delegate, Lane
-from contracts.bindings.binding import BlockTag
 from contracts.errors import RpcUnavailable
 
 
@@ -18,15 +19,13 @@ class FakeBank:
         self.reads = 0
         self.silent = False
 
-    async def account(self, payer: str, block: BlockTag = "latest") -> Account:
+    async def standing(
+        self, payer: str, lanes: Sequence[tuple[str, int]], signer: str, block: int
+    ) -> tuple[Account, list[Lane], Delegate]:
         self.reads += 1
-        return Account(self.free.get(payer, 0), *self.exits.get(payer, (0, 0)))
-
-    async def lane(self, payer: str, payee: str, lane: int, block: BlockTag = "latest") -> Lane:
-        return self.lanes.get((payer, payee, lane), Lane(0, 0, 0))
-
-    async def delegate(self, payer: str, signer: str) -> Delegate:
-        return self.delegates.get((payer, signer), Delegate(0, 0, 0))
+        account = Account(self.free.get(payer, 0), *self.exits.get(payer, (0, 0)))
+        rows = [self.lanes.get((payer, payee, lane), Lane(0, 0, 0)) for payee, lane in lanes]
+        return account, rows, self.delegates.get((payer, signer), Delegate(0, 0, 0))
 
     def settle(self, payer: str, payee: str, lane: int, sum_wei: int) -> None:
         """As the contract does it: the lane's sum rises by what the deposit loses."""
