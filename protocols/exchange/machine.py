@@ -29,7 +29,7 @@ Seller (`selling`), one machine a sale:
     claiming      Claim       --Finished---->  paid
     expired       Refund      --Finished---->  refunded     nothing can be earned any more: free the bond
     gone                      --LockSeen---->  seen         a reorganisation removed the lock; never again: void
-    any open state            --Finished---->  paid, refunded, or disputed (the contract proved a fault)
+    any open state            --Finished---->  paid, refunded, or disputed (refunded for a proven fault)
 
 A driver's whole job:
 

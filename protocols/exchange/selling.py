@@ -186,9 +186,12 @@ def _claim_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerStat
 
 
 def _finished(state: SellerState, event: ev.Finished, now: Clock) -> SellerState:
+    """Before the deadline, and after a delivery, only a proven fault gives the price back."""
     if event.outcome == "paid":
         return _go(state, S.PAID, reason="")
-    return _go(state, S.DISPUTED if state.proven else S.REFUNDED)
+    if state.proven or state.dispute_by or now.time <= state.deliver_by:
+        return _go(state, S.DISPUTED, reason=state.reason or "a buyer proved a fault")
+    return _go(state, S.REFUNDED)
 
 
 def _proven(state: SellerState, event: ev.Proven, now: Clock) -> SellerState:
@@ -197,7 +200,7 @@ def _proven(state: SellerState, event: ev.Proven, now: Clock) -> SellerState:
 
 
 def _proven_after(state: SellerState, event: ev.Proven, now: Clock) -> SellerState:
-    """In the same transaction the contract first refunds the sale and then names its reason."""
+    """A dispute first refunds the sale and then names its reason; this one came after the deadline."""
     return _go(state, S.DISPUTED, proven=True, reason="the contract found this offer at fault")
 
 

@@ -1,16 +1,24 @@
 """Cheats, as pure functions: payloads that lie, keys that open nothing. Each says which defence is meant to stop it.
 
-The unit tests play them against the machines, and a daemon under test can be made to use them in place of the honest
-function of the same shape.
+The unit tests play them against the machines; `become` puts one into the node of this process, and
+
+    python -m tests.support.hostile wrong-key run --datadir …
+
+is `schwung run` by somebody who has rewritten his node to cheat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import sys
+from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
+from typing import Any
 
+from protocols.exchange.events import Confirm
 from protocols.exchange.handover import MaskedKey, mask_key
-from protocols.sealed import Record, Sealed, pack_cells, parse, root_of, seal, seal_cells
+from protocols.exchange.messages import Refusal
+from protocols.exchange.sampling import sample_indices
+from protocols.sealed import Record, Sealed, open_all, pack_cells, parse, root_of, seal, seal_cells
 from protocols.sealed.keys import cell_key
 from protocols.sealed.payload import ENTRY_BYTES, HEADER_BYTES
 
@@ -64,3 +72,70 @@ def _overwrite(sealed: Sealed, index: int, offset: int) -> Sealed:
 
 def _count(sealed: Sealed, records: Sequence[Record]) -> Sealed:
     return Sealed(sealed.root, sealed.cells, len(records), sealed.payload)
+
+
+# --- a node that cheats: the adversary's modified software ---
+
+CHEATS = ("wrong-key", "off-curve", "false-cell", "false-key", "junk", "vanish", "other-cells", "silent-buyer")
+
+
+def become(cheat: str, replace: Callable[[object, str, Any], None] = setattr) -> None:
+    """Make the node of this process cheat. `replace` is `setattr`, or a monkeypatch's that is undone with the test.
+
+    Only what the cheat changes is changed; the honest rest of the node carries it to its victims.
+    """
+    from node.exchange import buyer, seller
+    from node.market import draft, offers
+
+    match cheat:
+        case "wrong-key":
+            replace(seller, "mask_key", lambda _, point, sale, e: wrong_key(point, sale, e))
+        case "off-curve":
+            replace(seller, "mask_key", lambda *_: off_curve_key())
+        case "false-cell" | "false-key" | "junk":
+            replace(offers, "seal_records", _sealer(cheat, draft.seal_records))
+        case "vanish":
+            replace(seller.Sales, "_hand_over", _no_sale)
+            replace(seller.Sales, "_perform", _nothing)
+        case "other-cells":
+            replace(seller, "sample_indices", lambda *chosen: [i ^ 1 for i in sample_indices(*chosen)])
+        case "silent-buyer":
+            replace(buyer.Purchases, "_do_call", _all_but_confirm(buyer.Purchases._do_call))
+        case _:
+            raise ValueError(f"no cheat {cheat!r}: there are {', '.join(CHEATS)}")
+
+
+def _sealer(
+    cheat: str, honest: Callable[[Any, bytes], tuple[Sealed, int]]
+) -> Callable[[Any, bytes], tuple[Sealed, int]]:
+    def seal_records(records: Any, content_key: bytes) -> tuple[Sealed, int]:
+        sealed, cell_bytes = honest(records, content_key)
+        goods = open_all(parse(sealed.payload), content_key)
+        if cheat == "junk":
+            return seal_junk(goods, content_key, cell_bytes, range(sealed.cells)), cell_bytes
+        lie = seal_false_cell if cheat == "false-cell" else seal_false_key
+        return lie(goods, content_key, cell_bytes, sealed.cells - 1), cell_bytes
+
+    return seal_records
+
+
+async def _no_sale(_: object, request: object) -> Refusal:
+    return Refusal(kind="no_sale", message="never heard of it")
+
+
+async def _nothing(_: object, *__: object) -> None:
+    return None
+
+
+def _all_but_confirm(honest: Callable[..., Any]) -> Callable[..., Any]:
+    async def do_call(self: object, action: object) -> Any:
+        return None if isinstance(action, Confirm) else await honest(self, action)
+
+    return do_call
+
+
+if __name__ == "__main__":  # python -m tests.support.hostile wrong-key run --datadir …
+    from node.cli.main import main
+
+    become(sys.argv[1])
+    sys.exit(main(sys.argv[2:]))

@@ -62,7 +62,8 @@ def seller(phase: Seller, **fields: Any) -> SellerState:
     state = SellerState(
         sale="9", offer="0" * 64, buyer_public=(ROOT, ROOT), block=99, deliver_by=2_000, caution=Caution()
     )
-    return msgspec.structs.replace(state, phase=phase, dispute_by=3_000, **fields)
+    dispute_by = 3_000 if phase in (S.DELIVERED, S.CLAIMING) else 0
+    return msgspec.structs.replace(state, phase=phase, dispute_by=dispute_by, **fields)
 
 
 BUYER_EVENTS: dict[str, tuple[Any, Clock]] = {
@@ -342,12 +343,13 @@ SELLER_EVENTS: dict[str, tuple[Any, Clock]] = {
     "key lost": (ev.KeyLost(), NOW),
     "paid": (ev.Finished("paid"), NOW),
     "refunded": (ev.Finished("refunded"), NOW),
+    "refunded late": (ev.Finished("refunded"), LATER),
     "proven": (ev.Proven(), NOW),
     "undone": (ev.Undone(), NOW),
     **{f"{call} failed": (ev.Failed(call, "no", certain=False), NOW) for call in ev.Call},
     **{f"{call} reverted": (ev.Failed(call, "no", certain=True), NOW) for call in ev.Call},
 }
-ENDINGS = {"paid": S.PAID, "refunded": S.REFUNDED, "proven": S.EXPIRED, "undone": S.GONE}
+ENDINGS = {"paid": S.PAID, "refunded": S.DISPUTED, "refunded late": S.REFUNDED, "proven": S.EXPIRED, "undone": S.GONE}
 SELLER_CASES: list[tuple[Seller, dict[str, Any], dict[str, Seller]]] = [
     (
         S.SEEN,
@@ -398,7 +400,13 @@ SELLER_CASES: list[tuple[Seller, dict[str, Any], dict[str, Seller]]] = [
     (
         S.DELIVERED,
         {},
-        {"key asked": S.DELIVERED, "key asked deep": S.DELIVERED, "late tick": S.CLAIMING, **ENDINGS},
+        {
+            "key asked": S.DELIVERED,
+            "key asked deep": S.DELIVERED,
+            "late tick": S.CLAIMING,
+            **ENDINGS,
+            "refunded late": S.DISPUTED,
+        },
     ),
     (
         S.CLAIMING,
@@ -409,6 +417,7 @@ SELLER_CASES: list[tuple[Seller, dict[str, Any], dict[str, Seller]]] = [
             "claim failed": S.CLAIMING,
             "claim reverted": S.CLAIMING,
             **ENDINGS,
+            "refunded late": S.DISPUTED,
         },
     ),
     (
@@ -430,7 +439,7 @@ SELLER_CASES: list[tuple[Seller, dict[str, Any], dict[str, Seller]]] = [
             "refund failed": S.EXPIRED,
             "refund reverted": S.EXPIRED,
             **ENDINGS,
-            "refunded": S.DISPUTED,
+            "refunded late": S.DISPUTED,
         },
     ),
     (
@@ -441,14 +450,15 @@ SELLER_CASES: list[tuple[Seller, dict[str, Any], dict[str, Seller]]] = [
             "deadline tick": S.VOID,
             "late tick": S.VOID,
             "paid": S.PAID,
-            "refunded": S.REFUNDED,
+            "refunded": S.DISPUTED,
+            "refunded late": S.REFUNDED,
             "proven": S.GONE,
         },
     ),
     (
         S.GONE,
         {"proven": True},
-        {"lock seen": S.EXPIRED, "refunded": S.DISPUTED, "paid": S.PAID}
+        {"lock seen": S.EXPIRED, "refunded": S.DISPUTED, "refunded late": S.DISPUTED, "paid": S.PAID}
         | dict.fromkeys(["deadline tick", "late tick"], S.VOID),
     ),
     (S.REFUNDED, {}, {"proven": S.DISPUTED}),
