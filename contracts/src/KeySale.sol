@@ -82,7 +82,6 @@ contract KeySale is EIP712, EntryPause {
     uint256 private constant N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
     uint256 private constant P = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEFFFFFC2F;
     bytes32 private constant GX = 0x79BE667EF9DCBBAC55A06295CE870B07029BFCDB2DCE28D959F2815B16F81798;
-    uint256 private constant HALF_N = N / 2;
     bytes32 public constant CONFIRM_TYPEHASH = keccak256("Confirm(uint256 saleId)");
 
     IERC20 public immutable token;
@@ -503,9 +502,9 @@ contract KeySale is EIP712, EntryPause {
         bytes32 digest = keccak256(
             abi.encodePacked("\x19\x01", separator, keccak256(abi.encode(CONFIRM_TYPEHASH, saleId)))
         );
-        uint256 s = uint256(sig.vs) & uint256(type(int256).max);
-        if (s > HALF_N) return address(0);
-        return ecrecover(digest, uint8(uint256(sig.vs) >> 255) + 27, sig.r, bytes32(s));
+        // EIP-2098 has no room for a high s, so a signature has no second form.
+        bytes32 s = sig.vs & bytes32(uint256(type(int256).max));
+        return ecrecover(digest, uint8(uint256(sig.vs) >> 255) + 27, sig.r, s);
     }
 
     /// Address of k * (x, parity), by ecrecover with z = 0: Q = r^-1 * s * R with r = x(R), s = k * r. Zero when x is on no point.
@@ -534,10 +533,11 @@ contract KeySale is EIP712, EntryPause {
         uint256 pos = i;
         uint256 used;
         while (width > 1) {
-            if (pos ^ 1 < width) {
+            bool right = pos & 1 == 1;
+            if (right || pos + 1 < width) {
                 if (used == path.length) revert NotInTree();
                 bytes32 sibling = path[used++];
-                h = pos & 1 == 0 ? sha256(abi.encode(h, sibling)) : sha256(abi.encode(sibling, h));
+                h = right ? sha256(abi.encode(sibling, h)) : sha256(abi.encode(h, sibling));
             }
             pos >>= 1;
             width = (width + 1) >> 1;

@@ -47,7 +47,7 @@ contract PriceOracle is Ownable2Step {
     uint64 public immutable genesis;
     uint256 public immutable clampPpm;
 
-    uint256 public defaultBase; // base units a record, for domains without their own
+    uint256 public immutable defaultBase; // base units a record, for domains without their own
     mapping(bytes32 domain => uint256 weiPerRecord) public baseOf;
     mapping(bytes32 licence => uint256 wad) public licenceFactorOf;
     mapping(uint64 dataset => Demand) public demands;

@@ -50,7 +50,6 @@ contract VoucherBank is EIP712, EntryPause {
 
     bytes32 public constant VOUCHER_TYPEHASH =
         keccak256("Voucher(address payer,address payee,uint64 lane,uint96 cumulative)");
-    uint256 private constant HALF_N = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0;
     /// What a contract wallet may use to check a signature; a payee chooses whose vouchers he brings.
     uint256 private constant ERC1271_GAS = 100_000;
     uint256 private constant UNLIMITED = type(uint256).max;
@@ -245,8 +244,9 @@ contract VoucherBank is EIP712, EntryPause {
 
     /// Who signed, and how much his signature may still spend: nothing, a delegate's rest, or without limit.
     function _authority(bytes32 digest, Item calldata item) private view returns (address signer, uint256 allowed) {
-        uint256 s = uint256(item.vs) & uint256(type(int256).max);
-        if (s <= HALF_N) signer = ecrecover(digest, uint8(uint256(item.vs) >> 255) + 27, item.r, bytes32(s));
+        // EIP-2098 has no room for a high s, so a voucher has no second signature.
+        bytes32 s = item.vs & bytes32(uint256(type(int256).max));
+        signer = ecrecover(digest, uint8(uint256(item.vs) >> 255) + 27, item.r, s);
         if (signer == item.payer && signer != address(0)) return (signer, UNLIMITED);
         if (signer != address(0)) {
             Delegate memory d = delegates[item.payer][signer];
@@ -258,13 +258,22 @@ contract VoucherBank is EIP712, EntryPause {
         if (_walletSigned(digest, item)) return (item.payer, UNLIMITED);
     }
 
-    /// ERC-1271: the payer is a contract that knows this signature as its own.
+    /// ERC-1271: the payer is a contract that knows this signature as its own. It gets bounded gas, and no more than a word
+    /// of its answer is copied.
     function _walletSigned(bytes32 digest, Item calldata item) private view returns (bool) {
-        if (item.payer.code.length == 0) return false;
-        (bool ok, bytes memory answer) = item.payer.staticcall{gas: ERC1271_GAS}(
-            abi.encodeCall(IERC1271.isValidSignature, (digest, abi.encodePacked(item.r, item.vs)))
-        );
-        return ok && answer.length == 32 && bytes32(answer) == bytes32(IERC1271.isValidSignature.selector);
+        address payer = item.payer;
+        if (payer.code.length == 0) return false;
+        bytes memory question =
+            abi.encodeCall(IERC1271.isValidSignature, (digest, abi.encodePacked(item.r, item.vs)));
+        uint256 gasLimit = ERC1271_GAS;
+        bytes32 answer;
+        bool ok;
+        assembly ("memory-safe") {
+            ok := staticcall(gasLimit, payer, add(question, 0x20), mload(question), 0, 0x20)
+            ok := and(ok, gt(returndatasize(), 0x1f))
+            answer := mload(0)
+        }
+        return ok && answer == bytes32(IERC1271.isValidSignature.selector);
     }
 
     function _digest(bytes32 separator, address payee, Item calldata item) private pure returns (bytes32 digest) {
