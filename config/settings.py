@@ -33,12 +33,6 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     bootstrap: Annotated[tuple[str, ...], why("further first contacts, beside those of the network file")] = ()
     max_peers: Annotated[int, why("gossip needs about 8; beyond 64 only memory grows", ge=1, le=1000)] = 64
-    dial_timeout_s: Annotated[
-        int, why("TCP, Noise and Yamux take 3 round trips; 10 s covers a slow mobile link", ge=1, le=120)
-    ] = 10
-    request_timeout_s: Annotated[
-        int, why("one request and its reply, when the protocol says nothing else", ge=1, le=600)
-    ] = 30
 
 
 class Chain(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,10 +87,6 @@ class Ipfs(msgspec.Struct, frozen=True, kw_only=True):
     api: Annotated[str, why("the usual RPC address of an IPFS daemon; used in mode rpc only")] = (
         "/ip4/127.0.0.1/tcp/5001"
     )
-    fetch_timeout_s: Annotated[int, why("a payload of 64 MiB at 1 MiB/s, and some", ge=1, le=3_600)] = 120
-    min_free_bytes: Annotated[
-        int, why("below it we stop pinning for others; a full disk would lose the journal", ge=0)
-    ] = 512 << 20
 
 
 class Embedding(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,17 +130,6 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True):
 class Market(msgspec.Struct, frozen=True, kw_only=True):
     """Offers, demands, deals."""
 
-    cell_bytes: Annotated[
-        int, why("format sealed/1: a cell is at most 4 KiB, so a dispute costs 0.7 M gas", ge=256, le=4_096)
-    ] = 4_096
-    sample_cells: Annotated[int, why("20 % junk passes 8 samples with 17 %, 50 % with 0.4 %", ge=0, le=64)] = 8
-    min_similarity_ppm: Annotated[
-        int, why("a sample below it does not show what the offer claims", ge=0, le=1_000_000)
-    ] = 700_000
-    bond_ppm: Annotated[
-        int,
-        why("bond of a seller as a share of the price: half of it pays a cheated buyer's trouble", ge=0, le=10_000_000),
-    ] = 500_000
     open_sales: Annotated[
         int, why("sales that the bond covers at once: a dataset rarely has more buyers in one hour", ge=1, le=1000)
     ] = 4
@@ -160,16 +139,6 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     demand_ttl_s: Annotated[int, why("a want that is older has mostly been met elsewhere", ge=60, le=31_536_000)] = (
         604_800
     )
-    catalog_max: Annotated[int, why("offers kept in memory for matching: about 2 KiB each", ge=10, le=1_000_000)] = (
-        20_000
-    )
-    max_payload_bytes: Annotated[int, why("what we fetch for one deal", ge=1 << 16)] = 256 << 20
-    search_peers: Annotated[int, why("sketches put the answer into the first 8 of the ranked peers", ge=1, le=64)] = 8
-    search_timeout_s: Annotated[
-        int, why("a person waits; the answers that came by then are the answer", ge=1, le=60)
-    ] = 8
-    search_price_wei: Annotated[Wei, why("what we ask for one search over our shard; 0 answers for free")] = Wei(0)
-    deal_timeout_s: Annotated[int, why("waiting for the seller's key before the chain decides", ge=1, le=86_400)] = 60
 
 
 class Models(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,9 +152,6 @@ class Models(msgspec.Struct, frozen=True, kw_only=True):
         int, why("the builder's share of the revenue; the rest goes to whose data trained the model", ge=0, le=10_000)
     ] = 4_000
     price_wei: Annotated[Wei, why("one unit of inference, when `models.publish` names none")] = parse_amount("0.001tok")
-    max_input_bytes: Annotated[
-        int, why("one call's input; longer texts are cut by max_tokens anyway", ge=1_024, le=16 << 20)
-    ] = 256 << 10
 
 
 class Console(msgspec.Struct, frozen=True, kw_only=True):

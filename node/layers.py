@@ -60,6 +60,7 @@ from node.models.workshop import Workshop
 from node.network import Network, NetworkOptions, open_network
 from node.observe.events import EventBus
 from node.refine import Refiner, score_record
+from node.refine.rules import Rules
 from node.shard import Shard, open_shard
 from node.wallet.cover import Cover
 from node.wallet.deposits import Deposits
@@ -229,7 +230,7 @@ def open_intake(base: Base, carriage: Carriage, market: Market) -> Collector:
     return Collector(
         base.journal,
         carriage.shard,
-        Refiner(carriage.shard, carriage.embedder),
+        Refiner(carriage.shard, carriage.embedder, refine_rules(base.settings)),
         base.events,
         now,
         owner=base.wallet.address if base.wallet.exists else "",
@@ -483,6 +484,17 @@ def network_options(loaded: Loaded) -> NetworkOptions:
         announce=chosen.announce,
         bootstrap=(*profile.bootstrap, *chosen.bootstrap),
         max_connections=chosen.max_peers,
+    )
+
+
+def refine_rules(settings: Settings) -> Rules:
+    """What becomes a record, as the refiner takes it."""
+    chosen = settings.refine
+    return Rules(
+        min_chars=chosen.min_chars,
+        max_chars=chosen.max_chars,
+        near_duplicate_ppm=chosen.near_duplicate_ppm,
+        redact=chosen.redact,
     )
 
 

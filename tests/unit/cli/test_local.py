@@ -23,7 +23,7 @@ def test_init_writes_a_config_that_explains_itself_and_only_once(
     assert main(["init", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["config"] == str(home / "config.toml")
     text = (home / "config.toml").read_text()
-    assert "# sample_cells = 8" in text
+    assert "# open_sales = 4" in text
     (home / "config.toml").write_text(text + "\n")
     assert main(["init"]) == 1
     assert "exists already" in capsys.readouterr().err
@@ -31,11 +31,11 @@ def test_init_writes_a_config_that_explains_itself_and_only_once(
 
 def test_config_show_tells_the_origin(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home.mkdir()
-    (home / "config.toml").write_text("[market]\nsample_cells = 3\n")
+    (home / "config.toml").write_text("[market]\nopen_sales = 3\n")
     assert main(["config", "show", "--origin", "--json"]) == 0
     rows = {row["key"]: row for row in json.loads(capsys.readouterr().out)["items"]}
-    assert rows["market.sample_cells"] == {
-        "key": "market.sample_cells",
+    assert rows["market.open_sales"] == {
+        "key": "market.open_sales",
         "value": 3,
         "origin": str(home / "config.toml"),
     }
@@ -44,11 +44,11 @@ def test_config_show_tells_the_origin(home: Path, capsys: pytest.CaptureFixture[
 
 def test_an_unknown_key_names_file_and_key(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home.mkdir()
-    (home / "config.toml").write_text("[market]\nsampel_cells = 3\n")
+    (home / "config.toml").write_text("[market]\nopne_sales = 3\n")
     assert main(["config", "show"]) == 1
     shown = capsys.readouterr().err
     assert "config.toml" in shown
-    assert "market.sampel_cells" in shown
+    assert "market.opne_sales" in shown
 
 
 def test_doctor_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from config.profile import CONTRACTS
 from config.settings import SECTIONS, reason
 from config.template import render
 
+ROOT = Path(__file__).parents[3]
 FILLED = """
 name = "garden"
 network_id = "garden-1"
@@ -36,10 +38,10 @@ def load(tmp_path: Path, *, environ: dict[str, str] | None = None, **flags: obje
 
 
 def test_each_source_wins_over_the_one_before(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("[network]\nmax_peers = 10\n[market]\nsample_cells = 3\n")
+    (tmp_path / "config.toml").write_text("[network]\nmax_peers = 10\n[market]\nopen_sales = 3\n")
     loaded = load(
         tmp_path,
-        environ={"SCHWUNG_MARKET__SAMPLE_CELLS": "4", "SCHWUNG_LOG__LEVEL": "debug"},
+        environ={"SCHWUNG_MARKET__OPEN_SALES": "4", "SCHWUNG_LOG__LEVEL": "debug"},
         log__level="error",
     )
     settings, origins = loaded.settings, loaded.origins
@@ -47,8 +49,8 @@ def test_each_source_wins_over_the_one_before(tmp_path: Path) -> None:
     assert origins["network.listen"].endswith("devnet.toml")
     assert settings.network.max_peers == 10
     assert origins["network.max_peers"] == str(tmp_path / "config.toml")
-    assert settings.market.sample_cells == 4
-    assert origins["market.sample_cells"] == "environment SCHWUNG_MARKET__SAMPLE_CELLS"
+    assert settings.market.open_sales == 4
+    assert origins["market.open_sales"] == "environment SCHWUNG_MARKET__OPEN_SALES"
     assert settings.log.level == "error"
     assert origins["log.level"] == "flag log.level"
     assert origins["chain.timeout_s"] == "default"
@@ -169,3 +171,11 @@ def test_every_setting_has_a_reason() -> None:
     for section, kind in SECTIONS.items():
         for key in kind.__struct_fields__:
             assert len(reason(section, key)) > 10, f"{section}.{key}"
+
+
+def test_every_setting_is_read_by_somebody() -> None:
+    code = "\n".join(path.read_text() for path in (ROOT / "node").rglob("*.py"))
+    rooms = [section for section in SECTIONS if section != "console" or (ROOT / "node" / "console").exists()]
+    for section in rooms:
+        for key in SECTIONS[section].__struct_fields__:
+            assert re.search(rf"\.{key}\b", code), f"nobody reads {section}.{key}: a setting without effect is a lie"
