@@ -75,12 +75,10 @@ class Image:
         if data[:4] != MAGIC:
             raise InstallFailed("the model image does not begin with E5S1: fetch the wheel again")
         cursor.skip(8)
-        sizes = cursor.ints(7)
-        (epsilon,) = cursor.unpack("<f")
+        self.shape = Shape(*cursor.unpack("<7if"))
         (block,) = cursor.ints(1)
         if block != BLOCK:
             raise InstallFailed(f"the model image has blocks of {block} values, this converter knows {BLOCK}")
-        self.shape = Shape(*sizes, epsilon)
         self.vocabulary = _vocabulary(cursor)
         _skip_normalisation(cursor)
         self._tensors = _directory(cursor)

@@ -39,7 +39,7 @@ def encoder(image: Image, precision: Precision) -> onnx.ModelProto:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write the graph, and its weights to `<path>.data`: that file is mapped, so a machine's daemons share its pages."""
+    """Write the graph, and its weights to `<path>.data`, which is mapped: a machine's daemons share its pages."""
     location = f"{path.name}.data"
     onnx.save(model, path, save_as_external_data=True, location=location, size_threshold=1_024)
 
@@ -137,7 +137,7 @@ class _Writer:
         return self.op("MatMulNBits", [tensor, packed, self.constant(blocks.scales)], "com.microsoft", **attributes)
 
     def integer_product(self, tensor: str, weights: NDArray[np.float32]) -> str:
-        """The activations quantised to uint8 as they come, once for all who read them; the weights to int8 per output."""
+        """Activations are quantised to uint8 as they come, once for all who read them; weights to int8 per output."""
         step = np.maximum(np.abs(weights).max(axis=1), 1e-12) / WEIGHT_LEVELS
         rounded = np.rint(weights / step[:, None]).astype(np.int8)
         values, scale, zero = self.quantise(tensor)

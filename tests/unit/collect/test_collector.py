@@ -32,7 +32,8 @@ def sentence(number: int) -> str:
     """Texts that share few words: anything more alike would be a near duplicate."""
     words = hashlib.sha256(str(number).encode()).hexdigest()
     marks = " ".join(words[i : i + 5] for i in range(0, 60, 5))
-    return f"My {NOUNS[number % len(NOUNS)]} number {number} {VERBS[number % len(VERBS)]} me: {marks} is what the label says."
+    noun, verb = NOUNS[number % len(NOUNS)], VERBS[number % len(VERBS)]
+    return f"My {noun} number {number} {verb} me: {marks} is what the label says."
 
 
 class Home:
