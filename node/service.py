@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
@@ -15,6 +16,10 @@ from node.app import Node, open_node
 
 log = structlog.get_logger(__name__)
 
+# CPython's default. py_ecc, which libp2p and web3 import, raises it to 100,000: then nested JSON of some kilobytes
+# overruns the C stack of our decoders and ends the process instead of being refused.
+RECURSION_LIMIT = 1_000
+
 
 async def serve(
     loaded: Loaded,
@@ -25,6 +30,7 @@ async def serve(
     stop_s: float,
 ) -> None:
     """Run until a signal or `node.stop`; what does not end within `stop_s` seconds is cancelled."""
+    sys.setrecursionlimit(RECURSION_LIMIT)
     stop = trio.Event()
     token = trio.lowlevel.current_trio_token()
     on_signal(lambda: _soon(token, stop))

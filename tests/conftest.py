@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -31,3 +32,9 @@ def _nobodys_settings() -> Iterator[None]:
         os.environ["SCHWUNG_ANVIL"] = taken["SCHWUNG_ANVIL"]
     yield
     os.environ.update(taken)
+
+
+@pytest.fixture(autouse=True)
+def _recursion_as_in_the_daemon() -> None:
+    """py_ecc raises the limit at import; `node.service` takes it back, and so do the tests."""
+    sys.setrecursionlimit(1_000)
