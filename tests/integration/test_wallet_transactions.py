@@ -215,6 +215,41 @@ async def test_a_stuck_transaction_gets_a_higher_fee_under_its_nonce(suite: Suit
             assert step.hash == second.hash
 
 
+async def test_a_stuck_transaction_keeps_its_fee_at_the_cap_and_while_the_wallet_is_locked(
+    suite: Suite, tmp_path: Path
+) -> None:
+    with trio.fail_after(30):
+        async with open_purse(suite, tmp_path, "alice", max_fee_gwei=5) as alice:
+            suite.anvil.call("evm_setAutomine", False)
+            store = Transactions(alice.journal)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(alice.transactor.once, "pay", alice.chain.token.transfer(RECEIVER, 5))
+                while not (attempts := await store.attempts("pay")):
+                    await trio.sleep(0.01)
+                alice.wallet.locked = True
+                await pass_blocks_without(suite, int(attempts[0].max_fee_wei) + 1)
+                assert len(await store.attempts("pay")) == 1
+                alice.wallet.locked = False
+                while (newest := (await store.attempts("pay"))[-1]) and int(newest.max_fee_wei) * 9 // 8 < 5 * 10**9:
+                    await pass_blocks_without(suite, int(newest.max_fee_wei) + 1)
+                before = len(await store.attempts("pay"))
+                await pass_blocks_without(suite, 6 * 10**9)
+                assert len(await store.attempts("pay")) == before
+                assert int(newest.max_fee_wei) <= 5 * 10**9
+                suite.anvil.call("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+                suite.anvil.call("evm_setAutomine", True)
+                suite.anvil.call("evm_mine")
+            assert await alice.chain.token.balance(RECEIVER) == 5
+
+
+async def pass_blocks_without(suite: Suite, base_fee_wei: int) -> None:
+    """Blocks too dear for our transaction, enough of them for it to count as stuck."""
+    for _ in range(10):
+        suite.anvil.call("anvil_setNextBlockBaseFeePerGas", hex(base_fee_wei))
+        suite.anvil.call("evm_mine")
+    await trio.sleep(0.2)
+
+
 async def test_a_dropped_transaction_is_sent_again(suite: Suite, tmp_path: Path) -> None:
     with trio.fail_after(20):
         async with open_purse(suite, tmp_path, "alice") as alice:

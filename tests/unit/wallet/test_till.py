@@ -5,6 +5,7 @@ from __future__ import annotations
 import coincurve
 import msgspec
 import pytest
+import trio
 
 from contracts.bindings.bank import MAX_UINT96, Delegate, Lane
 from node.wallet.cover import ChainSilent, Cover
@@ -36,6 +37,22 @@ async def test_the_newest_voucher_may_come_again_and_an_older_one_may_not(world:
         await till.accept(world.voucher(59), payee=PAYEE, lane=LANE)
     with pytest.raises(VoucherRefused, match="does not pay 10"):
         await till.accept(world.voucher(60), payee=PAYEE, lane=LANE, price_wei=10)
+
+
+async def test_one_voucher_brought_many_times_at_once_pays_for_one_unit(world: World) -> None:
+    world.bank.free[world.payer.address] = 100
+    till, outcome = world.till(), []
+
+    async def bring() -> None:
+        try:
+            outcome.append(await till.accept(world.voucher(10), payee=PAYEE, lane=LANE, price_wei=10))
+        except VoucherRefused:
+            outcome.append(0)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(bring)
+    assert sorted(outcome) == [0] * 9 + [10]
 
 
 async def test_a_stranger_cannot_bring_the_newest_sum_under_his_own_signature(world: World) -> None:
