@@ -92,7 +92,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width: int)
 
 def cell(value: Any, name: str = "") -> str:
     """One value in one line."""
-    if value is None:
+    if value is None or value in ("", [], {}, ()):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"

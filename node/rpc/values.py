@@ -49,7 +49,7 @@ def page(rows: Sequence[Any], limit: int, cursor: str) -> Result:
 
 
 def shown(value: Any, name: str = "") -> Any:
-    """A value of ours as JSON: `…_at` becomes RFC 3339, `…_wei` a decimal string, bytes hex; vectors stay inside."""
+    """A value of ours as JSON: `at` and `…_at` become RFC 3339, `…_wei` a decimal string, bytes hex; vectors stay inside."""
     if isinstance(value, msgspec.Struct):
         value = msgspec.structs.asdict(value)
     if isinstance(value, Mapping):
@@ -59,7 +59,13 @@ def shown(value: Any, name: str = "") -> Any:
     if isinstance(value, (bytes, bytearray)):
         return "0x" + value.hex()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return time(value) if name.endswith("_at") else str(value) if name.endswith("_wei") else _plain(value)
+        return (
+            time(value)
+            if name == "at" or name.endswith("_at")
+            else str(value)
+            if name.endswith("_wei")
+            else _plain(value)
+        )
     return value
 
 
