@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from node.console.server import open_console
 from node.journal.jobs import Jobs
 from node.layers import now
 from node.observe.health import Health
@@ -45,18 +46,24 @@ if TYPE_CHECKING:
 
 
 async def open_face(stack: AsyncExitStack, node: Node, stop: Callable[[], None]) -> None:
-    """Jobs, methods, socket. When this returns the node answers."""
+    """Jobs, console, methods, socket. When this returns the node answers."""
     runner = await stack.enter_async_context(open_jobs(Jobs(node.base.journal), node.base.events, now))
     health, metrics = checks(node), Metrics(version("schwung"))
-    registry = Registry(methods(node, runner, health, stop))
+    facts = Facts(node)
+    settings = node.loaded.settings.console
+    if settings.enabled:
+        console = open_console(
+            settings.port, node.paths.console_token, models=node.learning.models, health=health, metrics=metrics
+        )
+        facts.console = (await stack.enter_async_context(console)).url
+    registry = Registry(methods(node, runner, health, facts, stop))
     registry.add(rpc.methods(registry))
     await stack.enter_async_context(open_rpc(node.paths.check_socket(), Dispatcher(registry, metrics)))
 
 
-def methods(node: Node, runner: JobRunner, health: Health, stop: Callable[[], None]) -> list[Method]:
+def methods(node: Node, runner: JobRunner, health: Health, facts: Facts, stop: Callable[[], None]) -> list[Method]:
     """Every method of the node but `rpc.discover`."""
     market, carriage, learning = node.market, node.carriage, node.learning
-    facts = Facts(node)
     about = node_noun.About(
         version=version("schwung"),
         network=node.base.context.network,
@@ -91,6 +98,7 @@ class Facts:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self.console = ""  # its URL, when it is switched on
 
     def whose(self) -> str:
         """The own address, '' without a wallet."""
@@ -108,6 +116,7 @@ class Facts:
             "peers": len(node.network.peers()),
             "shard": {"records": await node.carriage.shard.count()},
             "wallet": {"locked": node.wallet.locked, "balance": str(token)},
+            "console": self.console,
             "domains": node.market.gossip.domains,
             "block": await node.base.chain.block_number(),
         }

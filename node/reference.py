@@ -51,7 +51,7 @@ def pages() -> dict[Path, str]:
 def openrpc() -> dict[str, Any]:
     """The document of this code; its version stays 0, it changes without the API."""
     anything = cast(Any, _Anything())
-    registry = Registry(methods(cast(Node, anything), anything, anything, anything))
+    registry = Registry(methods(cast(Node, anything), anything, anything, anything, anything))
     registry.add(rpc.methods(registry))
     described = document(registry)
     described["info"]["version"] = "0"

@@ -86,7 +86,13 @@ def _turn(given: argparse.Namespace, devnet: Devnet) -> dict[str, Any]:
     report = Turn(market, _say, calls=given.calls).run()
     facts = devnet.facts()
     books = audit(devnet.rpc(), facts["contracts"], facts["deployed_block"])
-    report["books"] = {"balanced": books.balanced, "supply_wei": str(books.supply_wei), "sum_wei": str(books.sum_wei)}
+    report["books"] = {
+        "balanced": books.balanced,
+        "supply_wei": str(books.supply_wei - books.burnt_wei),
+        "sum_wei": str(books.sum_wei),
+        "burnt_wei": str(books.burnt_wei),
+        "contracts": {name: str(account.held_wei) for name, account in books.per_contract.items()},
+    }
     return {"ok": books.balanced, "seconds": 0.0, "nodes": len(NODES) + 1, **report}
 
 
