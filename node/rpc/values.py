@@ -49,7 +49,7 @@ def page(rows: Sequence[Any], limit: int, cursor: str) -> Result:
 
 
 def shown(value: Any, name: str = "") -> Any:
-    """A value of ours as JSON: `at` and `…_at` become RFC 3339, `…_wei` a decimal string, bytes hex; vectors stay inside."""
+    """A value as JSON: `at` and `…_at` become RFC 3339, `…_wei` a decimal string, bytes hex; vectors stay inside."""
     if isinstance(value, msgspec.Struct):
         value = msgspec.structs.asdict(value)
     if isinstance(value, Mapping):

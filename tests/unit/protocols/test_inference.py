@@ -88,7 +88,7 @@ def test_a_card_travels_whole():
         ({"created_at": NOW + 1_000, "expires_at": NOW + 2_000}, "future"),
         ({"task": "dance"}, "task 'dance'"),
         ({"classes": ["a"]}, "names its classes"),
-        ({"task": "classify"}, "names its classes"),
+        ({"task": "classification"}, "names its classes"),
         ({"datasets": [1, 1]}, "named twice"),
         ({"price_wei": "0"}, "without a price"),
         ({"weights_root": bytes(32)}, "do not give"),
