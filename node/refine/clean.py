@@ -41,7 +41,8 @@ def clean_line(text: str) -> str:
 
 def _once(text: str) -> str:
     text = ftfy.fix_text(text, _CONFIG).replace("\ufffd", "")
-    text = "".join(character for character in text if _visible(character))
+    if not text.replace("\n", "").isprintable():  # nearly every text is, and the loop costs most of all
+        text = "".join(character for character in text if _visible(character))
     lines = (line.strip() for line in _SPACES.sub(" ", text).split("\n"))
     return unicodedata.normalize("NFC", _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip())
 

@@ -75,7 +75,7 @@ def validity(text: str) -> int:
         sum(map(text.count, SYMBOLS)) <= 0.1 * max(1, len(words)),
         _repeated([line for line in text.split("\n") if line]) <= 0.3,
         _repeated(list(itertools.pairwise(words))) <= 0.3,
-        not any(_broken(character) for character in text),
+        text.replace("\n", "").isprintable() or not any(_broken(character) for character in text),
     )
     return PPM * sum(rules) // len(rules)
 

@@ -181,4 +181,4 @@ def test_a_hostile_text_takes_no_time() -> None:
         "4111 ",
         "a@b.cd ",
     ):
-        find(part * (100_000 // len(part)))  # a pattern that backtracks would hang here until the run is killed
+        find(part * (20_000 // len(part)))  # a pattern that backtracks would hang here until the run is killed
