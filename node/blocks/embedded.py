@@ -106,6 +106,11 @@ class EmbeddedBlocks:
         """What the blocks take on the disk."""
         return self._store.size_bytes
 
+    @property
+    def sent_bytes(self) -> int:
+        """What has gone to peers since the start."""
+        return self._bitswap.sent_bytes if self._bitswap else 0
+
     # -- for Bitswap
 
     async def read(self, cid: bytes) -> bytes | None:

@@ -64,6 +64,7 @@ class Bitswap:
         self._asked: dict[bytes, list[Asking]] = {}
         self._answers: dict[PeerId, Answers] = {}
         self._streams: Counter[PeerId] = Counter()
+        self.sent_bytes = 0  # of blocks, to all peers
         self.unasked = 0  # blocks that came without having been asked for
         for protocol in PROTOCOLS:
             self._host.set_stream_handler(TProtocol(protocol), self._on_stream)
@@ -153,6 +154,7 @@ class Bitswap:
                 if stream is None:
                     stream = await self._open(peer)
                 await send(stream, message)
+                self.sent_bytes += sum(len(block.data) for block in message.payload)
         except (NetworkError, *BROKEN, trio.TooSlowError) as err:
             log.debug("bitswap answers ended", peer=peer, error=str(err))
         finally:

@@ -21,6 +21,7 @@ from libp2p.pubsub import rpc_queue
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pubsub import Pubsub
 
+from node.network.allowance import Allowance, Metered
 from node.network.errors import GossipCongested, MessageTooLarge
 from protocols.ids import PeerId
 
@@ -46,26 +47,6 @@ class Message(msgspec.Struct, frozen=True):
     topic: str
     peer: PeerId
     data: bytes
-
-
-class Allowance:
-    """A token bucket for each neighbour."""
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._left: dict[bytes, tuple[float, float]] = {}
-
-    def take(self, peer: bytes, now: float) -> bool:
-        """Whether the neighbour may hand us one more message now."""
-        left, at = self._left.get(peer, (self._burst, now))
-        left = min(self._burst, left + (now - at) * self._rate)
-        self._left[peer] = (left - 1 if left >= 1 else left, now)
-        return left >= 1
-
-    def forget(self, peer: bytes) -> None:
-        """Drop a neighbour that has gone."""
-        self._left.pop(peer, None)
 
 
 class Router(Pubsub):  # type: ignore[misc]
@@ -141,7 +122,7 @@ class Router(Pubsub):  # type: ignore[misc]
     async def stream_handler(self, stream: Any) -> None:
         """Read one neighbour's messages; upstream catches only some of what garbage can raise."""
         try:
-            await super().stream_handler(stream)
+            await super().stream_handler(Metered(stream))
         finally:
             self._allowance.forget(stream.muxed_conn.peer_id.to_bytes())
 

@@ -133,3 +133,36 @@ async def test_a_restarted_node_is_heard_at_once(alice: Network) -> None:
             for number in range(20):
                 await mayfly.publish(TOPIC, life + b"%d" % number)
             assert len(await collect(channel, 20)) == 20
+
+
+async def test_a_neighbour_that_floods_is_slowed_down_and_others_are_heard(
+    alice: Network, bob: Network, carol: Network
+) -> None:
+    channel = await alice.subscribe(TOPIC, anything)
+    await carol.subscribe(TOPIC, anything)
+    await meet(alice, bob, carol)
+    await listening(carol, TOPIC)
+    stream = await bob._links._stream(alice.peer_id, "/meshsub/1.2.0")
+    await stream.write(bytes(200_000))  # as many empty RPCs
+    await carol.publish(TOPIC, b"heard")
+    assert await collect(channel, 1, 5) == [b"heard"]
+    started = trio.current_time()
+    for _ in range(20):
+        assert await carol.ping(alice.peer_id) < 1
+    assert trio.current_time() - started < 5
+
+
+async def test_a_flood_of_messages_is_cut_to_the_allowance(
+    alice: Network, bob: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.network.gossip.BURST", 50.0)
+    async with member("target") as target:
+        channel = await target.subscribe(TOPIC, anything)
+        await bob.subscribe(TOPIC, anything)
+        await target.connect(bob.addresses[0])
+        await listening(bob, TOPIC)
+        for number in range(400):
+            await bob.publish(TOPIC, b"%d" % number)
+        got = await collect(channel, 400, 2)
+        assert 50 <= len(got) < 400
+        assert target.gossip.refused >= 1

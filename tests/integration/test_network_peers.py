@@ -230,7 +230,7 @@ async def test_garbage_on_every_protocol_leaves_the_host_alive(alice: Network, b
             stream = await bob._links._stream(alice.peer_id, protocol)
             await stream.write(garbage)
             await stream.close()
-    await trio.sleep(0.2)
+    await trio.sleep(0.5)
     reply = await bob.request(alice.peer_id, "/test/echo/1", b"alive", timeout_s=5, max_reply_bytes=10)
     assert reply == b"alive"
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from node.network import BadAddress, Refuse
 from node.network.addresses import MAX_ADDRESSES, addresses_of, parse_listen, parse_peer_address
+from node.network.allowance import Allowance
 from node.network.blockwire import MAX_MESSAGE_BYTES, MAX_WANTS, Answers, read_length
 from node.network.dialing import LONGEST_WAIT_S, next_wait
-from node.network.gossip import Allowance
 from node.network.peers import Hello, PeerBook, check_hello, own_hello
 from node.network.serving import WAITING, Slots
 from node.network.streams import open_reply, refusal
