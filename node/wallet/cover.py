@@ -18,7 +18,7 @@ import trio
 from contracts.bindings.bank import Delegate, Lane
 from contracts.chain import Chain
 from contracts.errors import ChainError
-from node.wallet.errors import WalletError
+from node.wallet.errors import ChainSilent
 
 FRESH_S = 30.0  # how long a snapshot is believed; an exit takes at least minutes
 STALE_S = 600.0  # how long it is believed while the chain cannot be read
@@ -50,11 +50,6 @@ class Snapshot(msgspec.Struct, frozen=True):
     def paid(self, lane: LaneKey) -> int:
         known = self.lanes.get(lane)
         return known.paid_wei if known else 0
-
-
-class ChainSilent(WalletError):
-    kind = "chain_unavailable"
-    hint = "the chain endpoint does not answer; try again later"
 
 
 class Cover:

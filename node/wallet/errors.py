@@ -7,6 +7,7 @@ WalletError
 ├── SendRefused          the endpoint would not take the transaction
 ├── KeyReused            a bug of ours: two different steps under one journal key
 ├── SpendLimit           the node's own limit for a day
+├── ChainSilent          what stands behind a payer cannot be read now
 └── VoucherError
     ├── VoucherRefused   a voucher that does not pay for what it is meant to pay (with a reason)
     ├── NoCover          the payer's deposit does not cover what he would owe
@@ -21,6 +22,7 @@ from node.identity.errors import NoWallet, WalletLocked
 
 __all__ = [
     "AheadTooFar",
+    "ChainSilent",
     "FeesTooHigh",
     "InsufficientFunds",
     "KeyReused",
@@ -83,6 +85,11 @@ class KeyReused(WalletError):
 class SpendLimit(WalletError):
     kind = "spend_limit"
     hint = "raise wallet.max_spend_wei, or wait until tomorrow"
+
+
+class ChainSilent(WalletError):
+    kind = "chain_unavailable"
+    hint = "the chain endpoint does not answer; try again later"
 
 
 class VoucherError(WalletError):

@@ -144,7 +144,8 @@ class Transactor:
                 return
             gas = await self._gas(call)
             fees = await self._fees()
-            await self._require_native(call.value + gas * fees.max_fee)
+            need_wei = call.value + gas * fees.max_fee
+            await self._require_native(need_wei)
             head = await self._chain.block_number()
             nonce = await self._next_nonce()
             now = self._clock()
@@ -168,7 +169,7 @@ class Transactor:
             )
             try:
                 await self._store.sign(step, attempt)
-                await self._send_first(attempt)
+                await self._send_first(attempt, need_wei)
             finally:
                 self._watcher.wake()
 
@@ -219,7 +220,7 @@ class Transactor:
         ours = [step.nonce + 1 for step in await self._store.open(self._wallet.address)]
         return max([await self._chain.nonce(self._wallet.address), *ours])
 
-    async def _send_first(self, attempt: Attempt) -> None:
+    async def _send_first(self, attempt: Attempt, need_wei: int) -> None:
         try:
             await self._chain.rpc.call("eth_sendRawTransaction", "0x" + attempt.raw.hex())
         except RpcError as err:
@@ -228,7 +229,7 @@ class Transactor:
             await self._store.finish(attempt.key, "refused", self._clock(), note=err.message[:200])
             if "insufficient funds" in err.message.lower():
                 have = await self._chain.native_balance(self._wallet.address)
-                raise InsufficientFunds("native", have, have + 1, self._wallet.address) from err
+                raise InsufficientFunds("native", have, need_wei, self._wallet.address) from err
             raise SendRefused(f"{attempt.key}: the chain endpoint refused the transaction: {err.message}") from err
         except ChainError as err:  # it may have arrived: the watcher finds out
             log.warning("sending met trouble", key=attempt.key, transaction=attempt.hash, error=str(err))

@@ -11,8 +11,7 @@ import trio
 
 from contracts.bindings.bank import Item
 from node.journal.vouchers import Takings
-from node.wallet.cover import ChainSilent
-from node.wallet.errors import InsufficientFunds, NoCover, VoucherRefused, WalletLocked
+from node.wallet.errors import ChainSilent, InsufficientFunds, NoCover, VoucherRefused, WalletLocked
 from node.wallet.settle import Policy
 from protocols.ids import Address
 from protocols.voucher import sign_voucher, verify_voucher, voucher_domain

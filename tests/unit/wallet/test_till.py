@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from contracts.bindings.bank import MAX_UINT96, Delegate, Lane
-from node.wallet.cover import ChainSilent, Cover
-from node.wallet.errors import NoCover, VoucherRefused
+from node.wallet.cover import Cover
+from node.wallet.errors import ChainSilent, NoCover, VoucherRefused
 from protocols import eip712
 from protocols.errors import BadIdentifier, BadSignature
 from protocols.ids import Address
