@@ -7,6 +7,9 @@ from contextlib import AsyncExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import trio
+
+from contracts.errors import ChainError
 from node.console.server import open_console
 from node.journal.jobs import Jobs
 from node.layers import now
@@ -43,6 +46,8 @@ from node.rpc.server import open_rpc
 
 if TYPE_CHECKING:
     from node.app import Node
+
+CHAIN_S = 3.0  # the home screen does not wait longer for a chain that is slow
 
 
 async def open_face(stack: AsyncExitStack, node: Node, stop: Callable[[], None]) -> None:
@@ -107,19 +112,28 @@ class Facts:
     async def facts(self) -> dict[str, Any]:
         """peer_id, address, listen, peers, shard, wallet, block."""
         node = self._node
-        address = self.whose()
-        token = await node.base.chain.token.balance(address) if address else 0
+        balance, block = await self._on_chain()
         return {
             "peer_id": node.network.peer_id,
-            "address": address,
+            "address": self.whose(),
             "listen": list(node.network.addresses),
             "peers": len(node.network.peers()),
             "shard": {"records": await node.carriage.shard.count()},
-            "wallet": {"locked": node.wallet.locked, "balance": str(token)},
+            "wallet": {"locked": node.wallet.locked, "balance": balance},
             "console": self.console,
             "domains": node.market.gossip.domains,
-            "block": await node.base.chain.block_number(),
+            "block": block,
         }
+
+    async def _on_chain(self) -> tuple[str | None, int | None]:
+        """Token balance and newest block; None while the chain does not answer, because the home screen must."""
+        chain, address = self._node.base.chain, self.whose()
+        try:
+            with trio.fail_after(CHAIN_S):
+                balance = await chain.token.balance(address) if address else 0
+                return str(balance), await chain.block_number()
+        except (ChainError, trio.TooSlowError):
+            return None, None
 
 
 def checks(node: Node) -> Health:

@@ -58,6 +58,19 @@ def show_config(options: argparse.Namespace, arguments: list[str]) -> Outcome:
     return "config.show", {"items": rows, "next": None}
 
 
+def set_config(options: argparse.Namespace, arguments: list[str]) -> Outcome:
+    """Write a setting into the config file; a running node takes it up when it is started again."""
+    parser = Parser(prog="schwung config set", description=set_config.__doc__)
+    parser.add_argument("key", metavar="SECTION.KEY")
+    parser.add_argument("value", type=anything, help="JSON, or a text")
+    wanted = parser.parse_args(arguments)
+    from config.file import set_key
+
+    paths = paths_of(options)
+    set_key(paths.config, wanted.key, wanted.value)
+    return "config.set", {"key": wanted.key, "value": wanted.value, "file": str(paths.config), "restart": True}
+
+
 def install_embedder(options: argparse.Namespace, arguments: list[str]) -> Outcome:
     """Fetch and convert the default embedder, once; every node of this user shares it."""
     Parser(prog="schwung embedder install", description=install_embedder.__doc__).parse_args(arguments)

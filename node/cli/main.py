@@ -33,6 +33,7 @@ ELSEWHERE = {
 LOCAL = {
     ("init",): local.init,
     ("config", "show"): local.show_config,
+    ("config", "set"): local.set_config,
     ("doctor",): local.doctor,
     ("embedder", "install"): local.install_embedder,
 }

@@ -65,5 +65,7 @@ async def _run(name: str, check: Check) -> Finding:
     except trio.TooSlowError:
         return Finding(name, ok=False, note=f"no answer in {CHECK_S:g} s")
     except Exception as err:  # a border: a broken check is a finding, not the end of the report
+        if hasattr(err, "kind"):  # an error of ours says what is wrong and what to do
+            return Finding(name, ok=False, note=str(err), hint=str(getattr(err, "hint", "")))
         log.warning("health check failed", check=name, exc_info=True)
         return Finding(name, ok=False, note=f"{type(err).__name__}: {err}")

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import msgspec
 import trio
 
-from node.observe.health import Health
+from node.observe.health import Finding, Health
 from node.rpc.method import Method
 from node.rpc.values import Result, items, shown
 
-ASK_S = 5.0  # the chain may be slow; the home screen is not
+ASK_S = 6.0  # the chain may be slow; the home screen is not
 
 
 class About(msgspec.Struct, frozen=True):
@@ -40,6 +40,7 @@ def methods(about: About, facts: Facts, health: Health, stop: Callable[[], None]
         known: dict[str, Any] = {}
         with trio.move_on_after(ASK_S):
             known = await facts.facts()
+            known["warnings"] = [_warning(finding) for finding in await health.report() if not finding.ok]
         chain = {"id": about.chain_id, "block": known.pop("block", None)}
         constant = {"version": about.version, "network": about.network, "datadir": about.datadir}
         return {**constant, "started_at": shown(about.started_at, "started_at"), **shown(known), "chain": chain}
@@ -55,3 +56,7 @@ def methods(about: About, facts: Facts, health: Health, stop: Callable[[], None]
         return {"stopping": True}
 
     return [Method("node.status", status), Method("node.health", healthy), Method("node.stop", end)]
+
+
+def _warning(finding: Finding) -> str:
+    return f"{finding.name}: {finding.note}" + (f": {finding.hint}" if finding.hint else "")

@@ -51,6 +51,21 @@ def test_an_unknown_key_names_file_and_key(home: Path, capsys: pytest.CaptureFix
     assert "market.opne_sales" in shown
 
 
+def test_config_set_keeps_comments_and_refuses_nonsense(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init"]) == 0
+    assert main(["config", "set", "market.open_sales", "7"]) == 0
+    assert main(["config", "set", "wallet.credit_wei", "1.5tok"]) == 0
+    text = (home / "config.toml").read_text()
+    assert "# open_sales = 4" in text
+    capsys.readouterr()
+    main(["config", "show", "--json"])
+    values = {row["key"]: row["value"] for row in json.loads(capsys.readouterr().out)["items"]}
+    assert (values["market.open_sales"], values["wallet.credit_wei"]) == (7, str(15 * 10**17))
+    for key, value in (("market.open_sales", "0"), ("market.opne_sales", "1"), ("markt.x", "1"), ("market", "1")):
+        assert main(["config", "set", key, value]) == 1, key
+    assert (home / "config.toml").read_text() == text
+
+
 def test_doctor_says_what_is_wrong_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json"]) == 1
     checks = {row["name"]: row for row in json.loads(capsys.readouterr().out)["items"]}

@@ -58,7 +58,7 @@ def echo(method: str, params: dict[str, Any]) -> Any:
          {"source": "https://example.org/feed", "domain": "news"}),
         ("models train reviews retrieval --no-wait", "models.train", {"domain": "reviews", "task": "retrieval"}),
         ("models call m hello", "models.call", {"model": "m", "input": "hello"}),
-        ("config set market.open_sales 3", "config.set", {"key": "market.open_sales", "value": 3}),
+        ("config get --key market.open_sales", "config.get", {"key": "market.open_sales"}),
         ("rpc offers.list limit=3 mine=true", "offers.list", {"limit": 3, "mine": True}),
         ("rpc rpc.discover", "rpc.discover", {}),
         ("rpc discover", "rpc.discover", {}),

@@ -8,6 +8,11 @@ from node.observe.health import Health, Unhealthy
 from node.observe.metrics import Metrics
 
 
+class Invalid(Exception):
+    kind = "wrong_chain"
+    hint = "look at chain.rpc"
+
+
 async def test_every_outcome_is_a_finding(autojump_clock: trio.abc.Clock) -> None:
     async def good() -> str:
         return "14 peers"
@@ -22,8 +27,11 @@ async def test_every_outcome_is_a_finding(autojump_clock: trio.abc.Clock) -> Non
     async def broken() -> str:
         raise KeyError("x")
 
+    async def known() -> str:
+        raise Invalid("the endpoint serves chain 1")
+
     health = Health()
-    for name, check in (("d", good), ("c", bad), ("b", stuck), ("a", broken)):
+    for name, check in (("e", known), ("d", good), ("c", bad), ("b", stuck), ("a", broken)):
         health.add(name, check)
     with trio.fail_after(20):
         findings = await health.report()
@@ -32,6 +40,7 @@ async def test_every_outcome_is_a_finding(autojump_clock: trio.abc.Clock) -> Non
         ("b", False, "no answer in 5 s", ""),
         ("c", False, "chain is 7 blocks behind", "check chain.rpc"),
         ("d", True, "14 peers", ""),
+        ("e", False, "the endpoint serves chain 1", "look at chain.rpc"),
     ]
 
 
