@@ -1,8 +1,8 @@
 """What is written from the code (`make docs`): the OpenRPC document of the command line, and the reference pages.
 
     node/rpc/openrpc.json   the methods; the command line is built from it without importing the node
-    docs/methods.md         the same for people
-    docs/settings.md        every setting with its default and the reason for it
+    node/rpc/METHODS.md     the same for people
+    config/SETTINGS.md      every setting with its default and the reason for it
 
 A test fails when one of them is stale.
 """
@@ -43,8 +43,8 @@ def pages() -> dict[Path, str]:
     described = openrpc()
     return {
         ROOT / "node" / "rpc" / "openrpc.json": json.dumps(described, indent=1, ensure_ascii=False) + "\n",
-        ROOT / "docs" / "methods.md": "\n".join(_methods(described)) + "\n",
-        ROOT / "docs" / "settings.md": "\n".join(_settings()) + "\n",
+        ROOT / "node" / "rpc" / "METHODS.md": "\n".join(_methods(described)) + "\n",
+        ROOT / "config" / "SETTINGS.md": "\n".join(_settings()) + "\n",
     }
 
 
