@@ -61,6 +61,8 @@ def to_id(peer: PeerId) -> ID:
 def _parse(text: str) -> Multiaddr:
     if len(text) > MAX_ADDRESS_CHARS:
         raise BadAddress(f"an address of {len(text)} characters, the limit is {MAX_ADDRESS_CHARS}")
+    if not text.startswith("/"):  # the library would add it
+        raise BadAddress(f"{text!r} is not a multiaddress: it begins with a slash")
     try:
         return Multiaddr(text)
     except Exception as err:  # the library raises many kinds, ValueError and its own among them

@@ -87,6 +87,28 @@ async def test_a_fetch_resumes_after_the_provider_has_vanished(
         assert 0 < second.sent_bytes < len(data)  # what had come from the first was not asked for again
 
 
+async def test_a_later_fetch_goes_on_where_a_broken_one_stopped(
+    alice: Network, bob: Network, carol: Network, tmp_path: Path
+) -> None:
+    data = some(20_000_000)
+    async with (
+        open_embedded(tmp_path / "a", alice) as first,
+        open_embedded(tmp_path / "b", bob) as second,
+    ):
+        await meet(carol, alice, bob)
+        cid = await first.add(data)
+        await second.add(data)
+        async with open_embedded(tmp_path / "c", carol) as asking:
+            with pytest.raises(NotFound, match="what came is kept"):
+                await asking.fetch(cid, providers=[alice.peer_id], max_bytes=len(data), timeout_s=0.15)
+            got = asking.size_bytes
+            assert 0 < got < len(data)
+        async with open_embedded(tmp_path / "c", carol) as asking:  # also after a restart
+            assert asking.size_bytes == got
+            await asking.fetch(cid, providers=[bob.peer_id], max_bytes=len(data), timeout_s=30)
+        assert 0 < second.sent_bytes <= len(data) - got + 200_000
+
+
 async def test_what_nobody_has_is_not_found(alice: Network, bob: Network, tmp_path: Path) -> None:
     async with open_embedded(tmp_path / "a", alice) as mine, open_embedded(tmp_path / "b", bob) as theirs:
         await meet(alice, bob)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 
 import pytest
+import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
 from node.network import BadAddress, Refuse
 from node.network.addresses import MAX_ADDRESSES, addresses_of, parse_listen, parse_peer_address
-from node.network.allowance import Allowance
+from node.network.allowance import READ_BURST, READS, Allowance, Metered
 from node.network.blockwire import MAX_MESSAGE_BYTES, MAX_WANTS, Answers, read_length
 from node.network.dialing import LONGEST_WAIT_S, next_wait
 from node.network.peers import Hello, PeerBook, check_hello, own_hello
@@ -31,12 +33,24 @@ def test_a_peer_address_is_split(host: str) -> None:
     assert str(target) == f"/{host}/tcp/4001"
 
 
-@given(st.text(max_size=60) | st.just("/ip4/127.0.0.1/tcp/99999/p2p/" + ANN) | st.just("/" * 300))
-def test_other_texts_are_refused_as_addresses(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["", "ip4/0.0.0.0/tcp/0", "/ip4/1.2.3.4/tcp/99999/p2p/" + ANN, "/" * 300, "/p2p/" + ANN]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(BadAddress):
         parse_peer_address(text)
     with pytest.raises(BadAddress):
         parse_listen(text)
+
+
+@given(st.text(max_size=60))
+def test_any_other_text_is_an_address_or_refused(text: str) -> None:
+    for parse in (parse_listen, parse_peer_address):
+        try:
+            parse(text)
+        except BadAddress:
+            continue
+        assert "/tcp/" in text
 
 
 def test_of_a_peers_claims_only_its_own_dialable_addresses_are_kept() -> None:
@@ -143,3 +157,19 @@ async def test_the_wants_of_a_peer_are_bounded_and_answered_in_order() -> None:
     while want := answers.take():
         taken.append(want[0])
     assert taken == [b"%d" % number for number in range(1, MAX_WANTS)]
+
+
+async def test_a_metered_stream_is_read_at_its_rate(autojump_clock: trio.testing.MockClock) -> None:
+    class Endless:
+        protocol = "/x"
+
+        async def read(self, n: int | None = None) -> bytes:
+            await trio.lowlevel.checkpoint()
+            return b"\0"
+
+    stream = Metered(Endless())
+    assert stream.protocol == "/x"
+    start = trio.current_time()
+    for _ in range(int(READ_BURST + 10 * READS)):
+        assert await stream.read(1) == b"\0"
+    assert 9.9 < trio.current_time() - start < 11
