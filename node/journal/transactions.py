@@ -103,6 +103,12 @@ class Transactions:
         rows = await self._journal.read(lambda conn: conn.execute(sql, (key,)).fetchall())
         return [Attempt(**dict(row)) for row in rows]
 
+    async def owner(self, transaction: str) -> str | None:
+        """The key of the step that a signed transaction belongs to, or None."""
+        sql = "SELECT key FROM transaction_attempts WHERE hash = ?"
+        row = await self._journal.read(lambda conn: conn.execute(sql, (transaction,)).fetchone())
+        return None if row is None else str(row[0])
+
     async def open(self, sender: str) -> list[Step]:
         """The steps that may still be mined, in the order of their nonces."""
         sql = "SELECT * FROM transactions WHERE sender = ? AND state = 'open' ORDER BY nonce"
@@ -127,7 +133,9 @@ class Transactions:
         def run(conn: sqlite3.Connection) -> None:
             conn.execute(_UPSERT, msgspec.structs.astuple(step))
             conn.execute(
-                "INSERT INTO transaction_attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(attempt)
+                "INSERT INTO transaction_attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (hash) DO UPDATE SET at_block = excluded.at_block WHERE key = excluded.key",
+                msgspec.structs.astuple(attempt),
             )
 
         await self._journal.write(run)

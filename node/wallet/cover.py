@@ -69,15 +69,17 @@ class Cover:
         for key in [key for key in self._known if key[0] == payer]:
             del self._known[key]
 
-    async def of(self, payer: str, signer: str, lanes: Iterable[LaneKey], *, newest: bool = False) -> Snapshot:
-        """A snapshot that has all of `lanes`, as fresh as configured, or read now when `newest`.
+    async def of(
+        self, payer: str, signer: str, lanes: Iterable[LaneKey], *, max_age_s: float | None = None
+    ) -> Snapshot:
+        """A snapshot that has all of `lanes`, at most `max_age_s` old (as configured when None; 0 reads it now).
 
         Raises ChainSilent when there is none and the chain cannot be read.
         """
         wanted = set(lanes)
         known = self._known.get((payer, signer))
         age = self._clock() - known.read_at if known else float("inf")
-        if known and not newest and age < self._fresh_s and wanted <= known.lanes.keys():
+        if known and age < (self._fresh_s if max_age_s is None else max_age_s) and wanted <= known.lanes.keys():
             self._known.move_to_end((payer, signer))
             return known
         try:

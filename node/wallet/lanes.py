@@ -111,7 +111,7 @@ class Lanes:
         try:
             return await self._promise(payee, lane, target, snapshot)
         except (InsufficientFunds, WalletLocked):  # a deposit or a settlement may just have made room
-            snapshot = await self._cover.of(payer, self._session_address, lanes, newest=True)
+            snapshot = await self._cover.of(payer, self._session_address, lanes, max_age_s=0)
             return await self._promise(payee, lane, target, snapshot)
 
     async def _promise(self, payee: Address, lane: int, target: Target, snapshot: Snapshot) -> Voucher:

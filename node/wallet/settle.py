@@ -124,7 +124,7 @@ class Settler:
 
         async def read(one: Taking) -> None:
             try:
-                found[one.payer] = await self._cover.of(one.payer, one.signer, [lane], newest=True)
+                found[one.payer] = await self._cover.of(one.payer, one.signer, [lane], max_age_s=0)
             except WalletError as err:  # a nursery would wrap it into a group
                 trouble.append(err)
 

@@ -19,6 +19,7 @@ from node.wallet.errors import NoCover, VoucherRefused
 from protocols.ids import Address, parse_address
 from protocols.voucher import Voucher, verify_voucher, voucher_domain
 
+REREAD_S = 0.5  # a payer who is refused again and again makes us ask the chain this often at most
 DELEGATE_MARGIN_S = 60  # a hot key must outlive the voucher long enough to be settled
 
 
@@ -26,13 +27,22 @@ class Till:
     """Takes vouchers for one node, on whatever lanes it serves."""
 
     def __init__(
-        self, journal: Journal, cover: Cover, *, chain_id: int, bank: Address, credit_wei: int, clock: Callable[[], int]
+        self,
+        journal: Journal,
+        cover: Cover,
+        *,
+        chain_id: int,
+        bank: Address,
+        credit_wei: int,
+        clock: Callable[[], int],
+        reread_s: float = REREAD_S,
     ) -> None:
         self._takings = Takings(journal)
         self._cover = cover
         self._domain = voucher_domain(chain_id, bank)
         self._credit_wei = credit_wei
         self._clock = clock
+        self._reread_s = reread_s
 
     async def accept(self, voucher: Voucher, *, payee: Address, lane: int, price_wei: int = 0) -> int:
         """Take a voucher to `payee` on `lane`; returns the sum the lane now stands at, in base units.
@@ -57,7 +67,7 @@ class Till:
         try:
             return await self._take(voucher, signer, snapshot, price_wei)
         except NoCover:  # he may have deposited, or extended his hot key, a moment ago
-            snapshot = await self._cover.of(payer, signer, lanes, newest=True)
+            snapshot = await self._cover.of(payer, signer, lanes, max_age_s=self._reread_s)
             return await self._take(voucher, signer, snapshot, price_wei)
 
     async def _take(self, voucher: Voucher, signer: Address, snapshot: Snapshot, price_wei: int) -> int:

@@ -42,6 +42,7 @@ UNLIMITED = 2**256 - 1
 # What endpoints say of a transaction that they, or the chain, have already: no reason to worry
 _HARMLESS = (
     "already known",
+    "alreadyknown",
     "already imported",
     "known transaction",
     "nonce too low",
@@ -149,8 +150,7 @@ class Transactor:
             head = await self._chain.block_number()
             nonce = await self._next_nonce()
             now = self._clock()
-            draft = Draft(self._chain.chain_id, nonce, gas, fees.tip, fees.max_fee, call)
-            raw, name = sign_transaction(draft, self._wallet.sign)
+            raw, name, gas = await self._sign(key, nonce, gas, fees, call)
             attempt = Attempt(name, key, nonce, raw, str(fees.tip), str(fees.max_fee), head, now)
             step = Step(
                 key=key,
@@ -172,6 +172,19 @@ class Transactor:
                 await self._send_first(attempt, need_wei)
             finally:
                 self._watcher.wake()
+
+    async def _sign(self, key: str, nonce: int, gas: int, fees: Fees, call: Call) -> tuple[bytes, str, int]:
+        """The signed transaction, its hash and its gas limit.
+
+        Signing is deterministic: two steps with equal calls would be one transaction when the second takes the nonce
+        that the first was refused under. A unit of gas keeps them apart.
+        """
+        while True:
+            draft = Draft(self._chain.chain_id, nonce, gas, fees.tip, fees.max_fee, call)
+            raw, name = sign_transaction(draft, self._wallet.sign)
+            if await self._store.owner(name) in (None, key):
+                return raw, name, gas
+            gas += 1
 
     async def _mined_after_all(self, step: Step) -> bool:
         """A step given up may be mined all the same: by a reorganisation, or a node that said no and meant yes."""

@@ -117,7 +117,9 @@ class Vault:
             max_spend_wei=10**30,
             clock=self.now,
         )
-        self.till = Till(journal, self.cover, chain_id=chain.chain_id, bank=bank, credit_wei=credit_wei, clock=self.now)
+        self.till = Till(
+            journal, self.cover, chain_id=chain.chain_id, bank=bank, credit_wei=credit_wei, clock=self.now, reread_s=0
+        )
         self.settler = Settler(
             chain, transactor, journal, self.cover, policy=policy, events=self.events, clock=self.now
         )

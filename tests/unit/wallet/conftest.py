@@ -40,10 +40,18 @@ class World:
     def clock(self) -> int:
         return self.now
 
-    def till(self, credit_wei: int = 0, fresh_s: float = 0.0) -> Till:
+    def till(self, credit_wei: int = 0, fresh_s: float = 0.0, reread_s: float = 0.0) -> Till:
         cover = Cover(self.chain, fresh_s=fresh_s)  # type: ignore[arg-type]
         bank = Address(self.bank.address)
-        return Till(self.payee_journal, cover, chain_id=CHAIN_ID, bank=bank, credit_wei=credit_wei, clock=self.clock)
+        return Till(
+            self.payee_journal,
+            cover,
+            chain_id=CHAIN_ID,
+            bank=bank,
+            credit_wei=credit_wei,
+            clock=self.clock,
+            reread_s=reread_s,
+        )
 
     def lanes(self, max_spend_wei: int = 10**30) -> Lanes:
         return Lanes(

@@ -6,6 +6,7 @@ import coincurve
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from contracts.bindings.bank import MAX_UINT96, Delegate, Lane
 from node.wallet.cover import Cover
@@ -198,6 +199,19 @@ async def test_a_fresh_snapshot_is_not_read_again(world: World) -> None:
     for sum_wei in range(1, 20):
         await till.accept(world.voucher(sum_wei), payee=PAYEE, lane=LANE)
     assert world.bank.reads == 1
+
+
+async def test_a_payer_who_is_refused_again_and_again_does_not_flood_the_chain(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    till = world.till(fresh_s=1_000, reread_s=0.5)
+    for sum_wei in range(1, 20):
+        with pytest.raises(NoCover):
+            await till.accept(world.voucher(sum_wei), payee=PAYEE, lane=LANE)
+    assert world.bank.reads == 1
+    await trio.sleep(1)
+    world.bank.free[world.payer.address] = 100
+    await till.accept(world.voucher(50), payee=PAYEE, lane=LANE)
 
 
 async def test_strangers_do_not_fill_the_memory(world: World) -> None:
