@@ -9,10 +9,12 @@ from node.exchange.errors import NoSuchDeal
 from node.journal.deals import Deal, Deals
 from node.journal.transactions import Transactions
 from protocols.exchange import machine
+from protocols.exchange.events import Call
 from protocols.exchange.purchase import BuyerState
 from protocols.exchange.selling import SellerState
 
 MINED = ("done", "reverted")
+CALLS = frozenset(Call)  # one of them stands in the key of every transaction of a deal
 
 
 class DealStep(msgspec.Struct, frozen=True):
@@ -91,7 +93,7 @@ class DealDesk:
         price, size, records, unreadable, prefix = _facts(row)
         txs = [
             DealTx(
-                step=step.key.split(":")[-2],
+                step=next((part for part in step.key.split(":") if part in CALLS), ""),
                 hash=step.hash,
                 state=step.state,
                 gas=_gas(step.receipt) if step.state in MINED else 0,

@@ -97,6 +97,7 @@ async def test_an_honest_sale_brings_the_records_and_the_money(place: Place) -> 
         assert [step.state for step in view.steps] == [
             "chosen", "fetched", "sampled", "locking", "locked", "keyed", "verified", "confirming", "settled",
         ]  # fmt: skip
+        assert [(tx.step, tx.state) for tx in view.txs] == [("lock", "done"), ("confirm", "done")]
         assert view.records == (await alice.shard.stats()).records == (await bob.shard.stats()).records
         record = (await bob.shard.list(limit=1))[0]
         assert (record.origin, record.owner, record.deal) == ("bought", alice.account.address, deal)
