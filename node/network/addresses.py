@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 
 from libp2p.peer.id import ID
@@ -33,6 +34,31 @@ def parse_peer_address(text: str) -> tuple[PeerId, Multiaddr]:
         raise BadAddress(f"cannot dial {text[:MAX_ADDRESS_CHARS]!r}: write /ip4/HOST/tcp/PORT/p2p/PEER")
     info = info_from_p2p_addr(address)
     return PeerId(str(info.peer_id)), info.addrs[0]
+
+
+def dialable(address: str) -> tuple[str, ...]:
+    """Our own address as others may dial it: "all interfaces" becomes loopback and the interface of the default
+    route."""
+    for wildcard, loopback, remote in (
+        ("/ip4/0.0.0.0/", "127.0.0.1", "192.0.2.1"),
+        ("/ip6/::/", "::1", "2001:db8::1"),
+    ):
+        if address.startswith(wildcard):
+            kind = wildcard.split("/")[1]
+            hosts = dict.fromkeys((_interface(kind, remote), loopback))
+            return tuple(f"/{kind}/{host}/{address.removeprefix(wildcard)}" for host in hosts if host)
+    return (address,)
+
+
+def _interface(kind: str, remote: str) -> str:
+    """The own address from which a remote one would be reached; nothing is sent to find out."""
+    family = socket.AF_INET if kind == "ip4" else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((remote, 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
 
 
 def addresses_of(peer: PeerId, texts: Iterable[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import trio
 from libp2p.custom_types import TProtocol
 from libp2p.tools.anyio_service import background_trio_service
 
-from node.network.addresses import parse_listen, parse_peer_address
+from node.network.addresses import dialable, parse_listen, parse_peer_address
 from node.network.dialing import Keeper
 from node.network.errors import (
     ListenFailed,
@@ -67,7 +67,7 @@ class Network:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where we can be dialled, real ports filled in, ending in /p2p/<our id>."""
-        return tuple(str(address) for address in self.host.get_addrs())
+        return tuple(own for address in self.host.get_addrs() for own in dialable(str(address)))
 
     def peers(self) -> list[Peer]:
         """The connected peers of our network."""

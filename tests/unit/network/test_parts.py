@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.network import BadAddress, Refuse
-from node.network.addresses import MAX_ADDRESSES, addresses_of, parse_listen, parse_peer_address
+from node.network.addresses import MAX_ADDRESSES, addresses_of, dialable, parse_listen, parse_peer_address
 from node.network.allowance import READ_BURST, READS, Allowance, Metered
 from node.network.blockwire import MAX_MESSAGE_BYTES, MAX_WANTS, Answers, read_length
 from node.network.dialing import LONGEST_WAIT_S, next_wait
@@ -51,6 +51,17 @@ def test_any_other_text_is_an_address_or_refused(text: str) -> None:
         except BadAddress:
             continue
         assert "/tcp/" in text
+
+
+def test_all_interfaces_are_announced_as_addresses_that_can_be_dialled() -> None:
+    plain = f"/ip4/192.0.2.7/tcp/4001/p2p/{ANN}"
+    assert dialable(plain) == (plain,)
+    for wildcard in ("/ip4/0.0.0.0", "/ip6/::"):
+        for address in dialable(f"{wildcard}/tcp/4001/p2p/{ANN}"):
+            peer, target = parse_peer_address(address)
+            assert peer == ANN
+            assert str(target) not in (f"{wildcard}/tcp/4001",)
+    assert f"/ip4/127.0.0.1/tcp/4001/p2p/{ANN}" in dialable(f"/ip4/0.0.0.0/tcp/4001/p2p/{ANN}")
 
 
 def test_of_a_peers_claims_only_its_own_dialable_addresses_are_kept() -> None:
