@@ -79,10 +79,7 @@ contract RewardPool {
         _requireRating(rating);
         rated[saleId] = true;
         uint256 offerId = saleId >> 64;
-        uint256[] memory offers = new uint256[](1);
-        offers[0] = offerId;
-        sale.collect(offers); // makes this sale's fee due, if the seller has not yet
-        amount = _reward(bytes32(saleId), sale.feeOf(s.price), rating, itemHash);
+        amount = _reward(bytes32(saleId), sale.feeOf(s.price), offerId, rating, itemHash);
         oracle.report(sale.offers(offerId).dataset, rating, s.price);
     }
 
@@ -94,7 +91,7 @@ contract RewardPool {
         uint256 before = ratedUpTo[modelId][msg.sender];
         if (settled <= before || models.modelOfLane(models.laneOf(modelId)) != modelId) revert NothingNewSettled();
         ratedUpTo[modelId][msg.sender] = settled;
-        amount = _reward(modelId, (settled - before) * models.feeBps() / 10_000, rating, itemHash);
+        amount = _reward(modelId, (settled - before) * models.feeBps() / 10_000, 0, rating, itemHash);
     }
 
     function withdraw() external returns (uint256 amount) {
@@ -119,11 +116,16 @@ contract RewardPool {
 
     /// The calls before the books go to the suite's own contracts, which call nobody but the token.
     // slither-disable-start reentrancy-benign,reentrancy-events
-    function _reward(bytes32 ticket, uint256 fee, uint8 rating, bytes32 itemHash) private returns (uint256 amount) {
-        sale.burnFees(); // the budget follows what is burnt, not what is due
-        models.burnFees();
+    function _reward(bytes32 ticket, uint256 fee, uint256 offerId, uint8 rating, bytes32 itemHash)
+        private
+        returns (uint256 amount)
+    {
         amount = fee * betaPpm / PPM;
         uint256 left = budget();
+        if (amount > left) {
+            _burn(offerId);
+            left = budget();
+        }
         if (amount > left) amount = left;
         rewarded += amount;
         owed += amount;
@@ -131,4 +133,15 @@ contract RewardPool {
         emit Rewarded(msg.sender, ticket, rating, itemHash, amount);
     }
     // slither-disable-end reentrancy-benign,reentrancy-events
+
+    /// The budget follows what is burnt, not what is due: burn what waits, the rated sale's own fee too.
+    function _burn(uint256 offerId) private {
+        if (offerId != 0) {
+            uint256[] memory offers = new uint256[](1);
+            offers[0] = offerId;
+            sale.collect(offers);
+        }
+        sale.burnFees();
+        models.burnFees();
+    }
 }

@@ -287,6 +287,7 @@ REWARD_POOL = [
     Mutant("RewardPool", "a sale is rewarded again", "if (rated[saleId]) revert AlreadyRated();"),
     Mutant("RewardPool", "no budget", "if (amount > left) amount = left;"),
     Mutant("RewardPool", "rewards are not counted", "        rewarded += amount;\n"),
+    Mutant("RewardPool", "fees that wait are no budget", "            _burn(offerId);\n"),
     Mutant("RewardPool", "alpha is ignored", "* alphaPpm / PPM;", ";"),
     Mutant("RewardPool", "the whole fee comes back", "amount = fee * betaPpm / PPM;", "amount = fee;"),
     Mutant("RewardPool", "a lane is rewarded again", "ratedUpTo[modelId][msg.sender] = settled;"),
