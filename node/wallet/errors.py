@@ -18,6 +18,7 @@ From below: node.identity.errors.WalletLocked, NoWallet; contracts.errors.Revert
 
 from __future__ import annotations
 
+from config.amounts import tokens
 from node.identity.errors import NoWallet, WalletLocked
 
 __all__ = [
@@ -52,7 +53,8 @@ class InsufficientFunds(WalletError):
 
     def __init__(self, what: str, have: int, need: int, account: str = "") -> None:
         where = f" at {account}" if account else ""
-        super().__init__(f"{what} balance is {have} wei{where}, this step needs {need} wei")
+        have_text, need_text = _amounts(have, need, "coins" if what == "native" else "tok")
+        super().__init__(f"{what} balance is {have_text}{where}, this step needs {need_text}")
         self.what = what
         self.have = have
         self.need = need
@@ -60,6 +62,14 @@ class InsufficientFunds(WalletError):
             "native": "send native coins for gas to the wallet's address",
             "deposit": "deposit more: schwung wallet deposit",
         }.get(what, "send tokens to the wallet's address")
+
+
+def _amounts(have: int, need: int, unit: str) -> tuple[str, str]:
+    """Both for people; to the last base unit where rounding would hide the difference."""
+    short = tokens(have), tokens(need)
+    if short[0] == short[1] or "<" in short[0] + short[1]:
+        return f"{have} wei", f"{need} wei"
+    return f"{short[0]} {unit}", f"{short[1]} {unit}"
 
 
 class FeesTooHigh(WalletError):
