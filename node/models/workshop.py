@@ -19,6 +19,7 @@ from node.models.errors import BadCall, UnknownModel
 from node.models.evaluate import Evaluation, judge_classes, judge_retrieval
 from node.models.examples import Corpus
 from node.models.gathering import gather, label_corpus, label_key, parse_filter, retrieval_corpus
+from node.models.memory import Remembering
 from node.models.ports import Events, Progress, Records, Wallet
 from node.models.runtime import Runtime
 from node.models.threads import limit_threads
@@ -55,7 +56,7 @@ class Workshop:
         clock: Callable[[], int],
     ) -> None:
         self._shard = shard
-        self._embedder = embedder
+        self._embedder = Remembering(embedder)
         self._store = store
         self._artifacts = artifacts
         self._wallet = wallet

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import msgspec
 
-from node.models.split import folds, plain, resembling, split
+from node.models.split import bucket_ppm, folds, plain, resembling, split
 from tests.unit.models.corpora import example
 
 EXAMPLES = [example(number) for number in range(400)]
@@ -93,3 +93,9 @@ def test_folds_validate_every_row_once_and_fit_on_nothing_alike():
 def test_nothing_resembles_an_empty_title():
     examples = [msgspec.structs.replace(e, title="") for e in EXAMPLES[:10]]
     assert resembling(examples, [0]) == set()
+
+
+def test_the_side_of_a_record_is_fixed_for_ever():
+    """A change here would turn records that models were judged on into training records."""
+    assert [bucket_ppm(e.id, "held-out") for e in EXAMPLES[:3]] == [504429, 676233, 371058]
+    assert bucket_ppm(EXAMPLES[0].id, "fold") != 504429

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from node.models.errors import BadArtifact, BadCall, NotBetter, TooLittleData, UnknownModel
+from node.models.memory import Remembering
 from node.models.split import bucket_ppm
 from node.wallet.errors import WalletLocked
 from protocols.codec import decode
 from protocols.inference.card import ModelCard, check_card
+from tests.support.embedder import HashEmbedder
 from tests.support.items import CHAIN_ID, NETWORK, NOW
 from tests.support.models import Room, Shelf, reviews, silent
 from tests.unit.models.conftest import CONTRIBUTORS
@@ -66,6 +68,29 @@ async def test_evaluating_again_gives_the_same_numbers(builder: Room):
         again = await builder.models.evaluate(str(found["model"]))
         assert again["after"]["mean"] == pytest.approx(found["after"], abs=1e-3)
         assert again["before"]["mean"] == pytest.approx(found["before"], abs=1e-6)
+
+
+async def test_texts_are_embedded_once_for_both_tasks_and_the_evaluation(builder: Room):
+    found = await trained(builder)
+    before = builder.embedder.embedded
+    await trained(builder, "classification")
+    await builder.models.evaluate(str(found["model"]))
+    assert builder.embedder.embedded - before <= 3 + 8  # the names of the classes, and some probes
+
+
+async def test_an_embedder_forgets_the_oldest():
+    below = HashEmbedder()
+    memory = Remembering(below, most=2)
+    first = await memory.embed(["a", "b", "c", "a"])
+    assert below.embedded == 3
+    assert (first == await below.embed(["a", "b", "c", "a"])).all()
+    below.embedded = 0
+    await memory.embed(["b", "c"])
+    await memory.embed(["c"], query=True)
+    assert below.embedded == 1
+    await memory.embed(["a"])
+    assert below.embedded == 2
+    assert (await memory.embed([])).shape == (0, 64)
 
 
 async def test_evaluating_again_ignores_records_that_came_later(builder: Room):
