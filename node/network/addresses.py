@@ -37,8 +37,7 @@ def parse_peer_address(text: str) -> tuple[PeerId, Multiaddr]:
 
 
 def dialable(address: str) -> tuple[str, ...]:
-    """Our own address as others may dial it: "all interfaces" becomes loopback and the interface of the default
-    route."""
+    """Our own address as others may dial it: "all interfaces" becomes loopback and that of the default route."""
     for wildcard, loopback, remote in (
         ("/ip4/0.0.0.0/", "127.0.0.1", "192.0.2.1"),
         ("/ip6/::/", "::1", "2001:db8::1"),
