@@ -439,6 +439,22 @@ contract KeySaleTest is Base {
         sale.claim(id);
     }
 
+    /// A leaf at a position of his choice would let a buyer frame an honest seller: the key of another cell never fits.
+    function test_a_leaf_counts_at_its_own_position_only() public {
+        for (uint32 cells = 1; cells < 6; ++cells) {
+            Payload memory p = sealPayload(CK, cells, 99, 99);
+            (, uint256 id) = sell(p);
+            Masked memory m = mask(CK, B, E, id);
+            deliverAs(alice, id, m);
+            for (uint32 leaf; leaf < cells; ++leaf) {
+                for (uint32 i; i < 3 * cells + 2; ++i) {
+                    refusal = i == leaf ? KeySale.NoFault.selector : KeySale.NotInTree.selector;
+                    disputeAt(id, B, m, p, leaf, i);
+                }
+            }
+        }
+    }
+
     function test_a_path_of_another_length_is_refused() public {
         Payload memory p = sealPayload(CK, 4, 99, 99);
         (, uint256 id) = sell(p);
