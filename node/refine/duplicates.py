@@ -6,8 +6,6 @@ nothing on the disk could be out of step with the shard.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import rensa
 
 from node.refine.script import shingles
@@ -25,13 +23,13 @@ class DuplicateIndex:
         self._bands = rensa.RMinHashLSH(threshold=FOUND, num_perm=PERMUTATIONS, num_bands=BANDS)
         self._signatures: list[rensa.RMinHash] = []
         self._ids: list[str] = []
-        self._places: dict[str, int] = {}
+        self._known: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._ids)
 
     def __contains__(self, id: str) -> bool:
-        return id in self._places
+        return id in self._known
 
     def nearest(self, text: str) -> tuple[str, float]:
         """The most similar record's id and the estimated Jaccard similarity; ('', 0.0) when none comes near."""
@@ -39,25 +37,20 @@ class DuplicateIndex:
         best, similarity = "", 0.0
         for place in self._bands.query(signature):
             found = float(signature.jaccard(self._signatures[place]))
-            if self._places.get(self._ids[place]) == place and found > similarity:
+            if found > similarity:
                 best, similarity = self._ids[place], found
         return best, similarity
 
     def add(self, id: str, text: str) -> None:
         """Take a record in; a known id stays as it is, since an id fixes its text."""
-        if id in self._places:
+        if id in self._known:
             return
         place = len(self._ids)
         signature = _signature(text)
         self._bands.insert(place, signature)
         self._signatures.append(signature)
         self._ids.append(id)
-        self._places[id] = place
-
-    def discard(self, ids: Iterable[str]) -> None:
-        """Forget records, so that their texts may come again."""
-        for id in ids:
-            self._places.pop(id, None)
+        self._known.add(id)
 
 
 def _signature(text: str) -> rensa.RMinHash:

@@ -63,7 +63,8 @@ class Refiner:
         self._rules = rules or Rules()
         self._shard = shard
         self._embedder = embedder
-        self._index: DuplicateIndex | None = None
+        self._index = DuplicateIndex()
+        self._index_of = -1  # the shard's `changes` when the index was right
         self._turn = trio.Lock()
 
     async def refine(self, items: Sequence[RawItem], facts: Facts, wants: Vectors | None = None) -> Batch:
@@ -91,22 +92,23 @@ class Refiner:
     async def keep(self, batch: Batch) -> None:
         """Remember the records as present, once they are in the shard."""
         async with self._turn:
-            if self._index is not None:
+            if batch.records and self._shard.changes == self._index_of + 1:
                 for record in batch.records:
-                    self._index.add(record.id, joined(record.title, record.text))
-
-    async def forget(self, ids: Sequence[str]) -> None:
-        """Let the texts of erased records come again."""
-        async with self._turn:
-            if self._index is not None:
-                self._index.discard(ids)
+                    self._note(record.id, record.title, record.text)
+                self._index_of += 1
 
     async def _known(self) -> DuplicateIndex:
-        if self._index is None:
-            index = DuplicateIndex()
-            await self._shard.scan(("id", "title", "text"), lambda *row: index.add(row[0], joined(row[1], row[2])))
-            self._index = index
+        """The index of what the shard holds; built again when others wrote: purchases, labels, erasures."""
+        while self._index_of != self._shard.changes:
+            index, at = DuplicateIndex(), self._shard.changes
+            await self._shard.scan(
+                ("id", "title", "text"), lambda *row, to=index: to.add(row[0], joined(row[1], row[2]))
+            )
+            self._index, self._index_of = index, at
         return self._index
+
+    def _note(self, id: str, title: str, text: str) -> None:
+        self._index.add(id, joined(title, text))
 
 
 def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:

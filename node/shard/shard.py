@@ -63,6 +63,7 @@ class Shard:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self.changes = 0  # grows with every write: who keeps something derived sees by it that it is out of date
         self._readers = trio.CapacityLimiter(READERS)
         self._writer = trio.CapacityLimiter(1)
 
@@ -78,12 +79,15 @@ class Shard:
 
     async def put(self, records: Sequence[ShardRecord]) -> int:
         """Insert or replace by id, durably. Returns how many ids are new. Raises WrongModel, BadRecord."""
-        return await self._write(lambda: self._table.put(records))
+        new = await self._write(lambda: self._table.put(records))
+        self.changes += bool(records)
+        return new
 
     async def forget(self, ids: Iterable[str]) -> int:
         """Delete by id, and the bytes leave the disk too. Returns how many were there."""
         wanted = list(ids)
         gone = await self._write(lambda: self._table.forget(wanted))
+        self.changes += bool(gone)
         async with AsyncExitStack() as stack:
             for _ in range(READERS):  # a reader of an older version would lose its files under its hands
                 await stack.enter_async_context(_seat(self._readers))

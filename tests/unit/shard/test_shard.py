@@ -124,6 +124,22 @@ async def test_a_forgotten_text_is_no_longer_on_the_disk(shard: Shard, tmp_path:
     assert b"something else" in left
 
 
+async def test_changes_grow_with_writes_alone(shard: Shard) -> None:
+    record = shard_record("one", unit(1))
+    steps = []
+    for write in (
+        shard.put([]),
+        shard.put([record]),
+        shard.put([record]),
+        shard.forget(["x"]),
+        shard.forget([record.id]),
+    ):
+        await write
+        steps.append(shard.changes)
+    await shard.search(unit(1))
+    assert [*steps, shard.changes] == [0, 1, 2, 2, 3, 3]
+
+
 async def test_a_shard_of_another_model_is_refused(tmp_path: Path) -> None:
     async with open_shard(tmp_path, "test", 8) as shard:
         await shard.put([shard_record("kept", unit(1))])
