@@ -100,11 +100,10 @@ class Refiner:
     async def _known(self) -> DuplicateIndex:
         """The index of what the shard holds; built again when others wrote: purchases, labels, erasures."""
         while self._index_of != self._shard.changes:
-            index, at = DuplicateIndex(), self._shard.changes
-            await self._shard.scan(
-                ("id", "title", "text"), lambda *row, to=index: to.add(row[0], joined(row[1], row[2]))
-            )
-            self._index, self._index_of = index, at
+            at = self._shard.changes
+            self._index = DuplicateIndex()
+            await self._shard.scan(("id", "title", "text"), self._note)
+            self._index_of = at
         return self._index
 
     def _note(self, id: str, title: str, text: str) -> None:
