@@ -16,7 +16,7 @@ from node.refine.quality import joined, ppm, validity
 from node.refine.rules import Rules
 from node.refine.script import unspaced_share
 from protocols.quality import PPM
-from protocols.sealed.records import record_id
+from protocols.sealed.records import MAX_TEXT_CHARS, record_id
 
 UNSPACED_WORTH = 2  # a Chinese character says as much as three letters: it counts as two more
 VALIDITY_LEAST = 500_000  # fewer than four of the seven rules: not a text
@@ -78,7 +78,7 @@ def _draft(item: RawItem, indices: Sequence[DuplicateIndex], rules: Rules) -> Dr
     if len(item.text) > 4 * rules.max_chars:  # cleaning costs time too
         return "too long"
     hide = redact if rules.redact else _as_it_is
-    title, text = hide(clean_line(item.title)[:TITLE_MOST]), hide(clean(item.text))
+    title, text = _cut(hide(clean_line(item.title[: 4 * TITLE_MOST])), TITLE_MOST), hide(clean(item.text))
     whole = joined(title.text, text.text)
     if reason := _refusal(whole, text.text, rules):
         return reason
@@ -104,11 +104,15 @@ def _draft(item: RawItem, indices: Sequence[DuplicateIndex], rules: Rules) -> Dr
 def _refusal(whole: str, text: str, rules: Rules) -> str:
     if not text:
         return "empty"
-    if len(text) > rules.max_chars:
+    if len(text) > min(rules.max_chars, MAX_TEXT_CHARS):
         return "too long"
     if len(text) * (1 + UNSPACED_WORTH * unspaced_share(text)) < rules.min_chars:
         return "too short"
     return "not a text" if validity(whole) < VALIDITY_LEAST else ""
+
+
+def _cut(found: Redacted, most: int) -> Redacted:
+    return Redacted(found.text[:most].rstrip(), found.counts)
 
 
 def _as_it_is(text: str) -> Redacted:
@@ -119,7 +123,7 @@ def _labels(raw: Mapping[str, str], hide: Callable[[str], Redacted]) -> tuple[di
     labels: dict[str, str] = {}
     hits: Counter[str] = Counter()
     for name, value in raw.items():
-        key = clean_line(name)[:LABEL_MOST]
+        key = hide(clean_line(name)).text[:LABEL_MOST]
         if not key or key.casefold().replace(" ", "_") in PERSONAL_LABELS or len(labels) == LABELS_MOST:
             continue
         redacted = hide(clean_line(value))

@@ -15,7 +15,8 @@ from node.refine.duplicates import FOUND, DuplicateIndex
 from node.refine.errors import WrongFacts
 from node.refine.refiner import nearest
 from node.shard import Shard, open_shard
-from protocols.sealed.records import MAX_TEXT_CHARS, record_id
+from protocols.codec import decode, encode
+from protocols.sealed.records import MAX_TEXT_CHARS, Record, record_id
 from tests.support.embedder import HashEmbedder
 from tests.support.records import clustered
 
@@ -128,6 +129,18 @@ async def test_columns_that_name_a_person_are_dropped_and_the_rest_redacted(refi
     batch = await refiner.refine([RawItem(DRESS, labels=labels)], FACTS)
     assert batch.records[0].labels == {"note": "call [PHONE]", "rating": "5"}
     assert batch.redactions == {"phone": 1}
+
+
+async def test_every_record_can_be_sold_whatever_its_source_held(refiner: Refiner) -> None:
+    labels = {f"{'k' * 300}{i}": "v" * 300 for i in range(100)} | {"jane@b.example": "x"}
+    item = RawItem(f"{DRESS} {'a@b.co ' * 50}", title="a@b.co " * 600, labels=labels, created_at=-5)
+    (record,) = (await refiner.refine([item], FACTS)).records
+    sold = Record(
+        id=record.id, text=record.text, title=record.title, language=record.language, labels=record.labels,
+        created_at=record.created_at,
+    )  # fmt: skip
+    assert decode(encode(sold), Record, max_bytes=1 << 20) == sold
+    assert "jane" not in str(record.labels)
 
 
 @pytest.mark.parametrize("missing", ["licence", "consent"])
