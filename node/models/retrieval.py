@@ -14,6 +14,7 @@ Three families, from cheap to dear, and plain cross-validation on the training p
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 import msgspec
@@ -68,27 +69,40 @@ def train(corpus: Corpus) -> tuple[Adapter, dict[str, float]]:
     """
     if corpus.queries is None or len(corpus.examples) < MIN_PAIRS:
         raise TooLittleData(f"{len(corpus.examples)} pairs of title and text to train on, {MIN_PAIRS} are needed")
-    parts = folds(corpus.examples, FOLDS)
-    scores = {name: _validate(corpus, parts, name) for name in ["base", *_closed_forms()]}
+    parts = [(corpus.take(fit), corpus.take(check)) for fit, check in folds(corpus.examples, FOLDS) if check]
+    scores = _validate(parts)
     shrink = max(WHITEN_SHRINK, key=lambda value: scores[f"whiten {value:g}"])
-    by_step = _validate_contrastive(corpus, parts, shrink)
-    scores |= {f"contrastive {step}": score for step, score in by_step.items()}
+    scores |= _validate_contrastive(parts, shrink)
     best = max(scores, key=lambda name: scores[name])  # of equals the first, hence the simplest
     return _fit(corpus, best, shrink), scores
 
 
-def whiten(queries: np.ndarray, documents: np.ndarray, shrink: float) -> Adapter:
-    """Centre each side, whiten both by their common covariance, shrunk towards a multiple of the identity."""
+class Spectrum(msgspec.Struct, frozen=True, kw_only=True):
+    """The means of both sides and the eigenvectors of their common covariance: the dear part of whitening."""
+
+    query_mean: np.ndarray
+    document_mean: np.ndarray
+    values: np.ndarray
+    basis: np.ndarray
+
+
+def spectrum(queries: np.ndarray, documents: np.ndarray) -> Spectrum:
+    """O(n·dim² + dim³)."""
     query_mean, document_mean = queries.mean(axis=0), documents.mean(axis=0)
     spread = np.cov(np.vstack([documents - document_mean, queries - query_mean]).T)
     values, basis = np.linalg.eigh(spread)
-    matrix = (basis / np.sqrt(np.maximum(values, 0) + shrink * values.mean())) @ basis.T
+    return Spectrum(query_mean=query_mean, document_mean=document_mean, values=np.maximum(values, 0), basis=basis)
+
+
+def whiten(found: Spectrum, shrink: float) -> Adapter:
+    """Centre each side, whiten both by their common covariance, shrunk towards a multiple of the identity."""
+    matrix = (found.basis / np.sqrt(found.values + shrink * found.values.mean())) @ found.basis.T
     return Adapter(
         method="whiten",
         settings={"shrink": shrink},
-        query_mean=query_mean,
+        query_mean=found.query_mean,
         query_map=matrix,
-        document_mean=document_mean,
+        document_mean=found.document_mean,
         document_map=matrix,
     )
 
@@ -112,7 +126,7 @@ def contrastive(queries: np.ndarray, documents: np.ndarray, shrink: float, steps
     """Adam on symmetric InfoNCE over the whole batch, from `whiten(shrink)`; yields the adapter every CHECK_EVERY
     steps.
     """
-    start = whiten(queries, documents, shrink)
+    start = whiten(spectrum(queries, documents), shrink)
     left, right = start.queries(queries).astype(np.float32), start.documents(documents).astype(np.float32)
     turn: np.ndarray = np.eye(queries.shape[1], dtype=np.float32)
     first: np.ndarray = np.zeros_like(turn)
@@ -163,15 +177,20 @@ def _softmax(scores: np.ndarray, *, axis: int) -> np.ndarray:
     return shifted
 
 
-def _closed_forms() -> list[str]:
-    return [f"whiten {value:g}" for value in WHITEN_SHRINK] + [f"ridge {value:g}" for value in RIDGE]
+def _closed_forms(queries: np.ndarray, documents: np.ndarray) -> Iterator[tuple[str, Adapter]]:
+    yield "base", _identity(documents.shape[1])
+    found = spectrum(queries, documents)
+    for value in WHITEN_SHRINK:
+        yield f"whiten {value:g}", whiten(found, value)
+    for value in RIDGE:
+        yield f"ridge {value:g}", ridge(queries, documents, value)
 
 
 def _fit(corpus: Corpus, name: str, shrink: float) -> Adapter:
     assert corpus.queries is not None
     family, _, value = name.partition(" ")
     if family == "whiten":
-        return whiten(corpus.queries, corpus.documents, float(value))
+        return whiten(spectrum(corpus.queries, corpus.documents), float(value))
     if family == "ridge":
         return ridge(corpus.queries, corpus.documents, float(value))
     if family == "contrastive":
@@ -190,16 +209,23 @@ def _score(adapter: Adapter, corpus: Corpus) -> np.ndarray:
     return ndcg(ranks(adapter.queries(corpus.queries), adapter.documents(corpus.documents)))
 
 
-def _validate(corpus: Corpus, parts: list[tuple[list[int], list[int]]], name: str) -> float:
-    found = [_score(_fit(corpus.take(fit), name, 0.0), corpus.take(check)) for fit, check in parts if check]
-    return float(np.concatenate(found).mean())
+def _validate(parts: list[tuple[Corpus, Corpus]]) -> dict[str, float]:
+    found: dict[str, list[np.ndarray]] = defaultdict(list)
+    for fit, judged in parts:
+        assert fit.queries is not None
+        for name, adapter in _closed_forms(fit.queries, fit.documents):
+            found[name].append(_score(adapter, judged))
+    return _means(found)
 
 
-def _validate_contrastive(corpus: Corpus, parts: list[tuple[list[int], list[int]]], shrink: float) -> dict[int, float]:
-    found: dict[int, list[np.ndarray]] = {}
-    for fit, check in parts:
-        part, judged = corpus.take(fit), corpus.take(check)
-        assert part.queries is not None
-        for adapter in contrastive(part.queries, part.documents, shrink, MAX_STEPS) if check else ():
-            found.setdefault(int(adapter.settings["steps"]), []).append(_score(adapter, judged))
-    return {step: float(np.concatenate(scores).mean()) for step, scores in found.items()}
+def _validate_contrastive(parts: list[tuple[Corpus, Corpus]], shrink: float) -> dict[str, float]:
+    found: dict[str, list[np.ndarray]] = defaultdict(list)
+    for fit, judged in parts:
+        assert fit.queries is not None
+        for adapter in contrastive(fit.queries, fit.documents, shrink, MAX_STEPS):
+            found[f"contrastive {adapter.settings['steps']:g}"].append(_score(adapter, judged))
+    return _means(found)
+
+
+def _means(found: dict[str, list[np.ndarray]]) -> dict[str, float]:
+    return {name: float(np.concatenate(scores).mean()) for name, scores in found.items()}

@@ -28,6 +28,8 @@ from node.shard.record import ShardRecord
 from protocols.ids import parse_domain
 from protocols.inference.card import CLASSIFY, RETRIEVAL, TASKS
 
+SMALL = 5_000  # records whose training one thread does in about ten seconds
+
 log = structlog.get_logger(__name__)
 
 
@@ -173,7 +175,9 @@ class Workshop:
 
     async def _run(self, kind: str, label: str, records: list[ShardRecord], progress: Progress) -> Trained:
         builder, share = self._wallet.address, self._held_out_ppm
-        limit_threads(self._threads)
+        # On small products a second thread gains nothing, and beside other work OpenBLAS's threads spin for each
+        # other: 600 pairs took 20 CPU-seconds on two threads and 5 on one.
+        limit_threads(self._threads if len(records) > SMALL else 1)
         if kind == RETRIEVAL:
             corpus = await retrieval_corpus(records, self._embedder, progress)
             progress(done=0, total=len(corpus.examples), unit="records", note="training")
