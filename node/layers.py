@@ -52,6 +52,7 @@ from node.market.offers import OfferPolicy, Offers
 from node.market.search import Search
 from node.models.artifacts import Artifacts
 from node.models.calling import Calling
+from node.models.directory import Directory
 from node.models.earnings import Earnings
 from node.models.publishing import Publishing, PublishPolicy
 from node.models.service import Models
@@ -439,8 +440,9 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money) ->
         chain_id=chain.chain_id,
         clock=now,
     )
+    directory = Directory(market.catalog, chain.models, now)
     calling = Calling(
-        catalog=market.catalog,
+        directory=directory,
         calls=ModelCalls(base.journal),
         own=serving,
         purse=money.lanes,
@@ -454,7 +456,7 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money) ->
     )
     earnings = Earnings(
         store=store,
-        catalog=market.catalog,
+        directory=directory,
         registry=chain.models,
         settler=money.settler,
         transactor=base.transactor,
@@ -468,7 +470,7 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money) ->
         serving=serving,
         calling=calling,
         earnings=earnings,
-        catalog=market.catalog,
+        directory=directory,
     )
     models.serve()
     return models

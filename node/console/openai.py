@@ -34,8 +34,8 @@ BYTES_PER_TOKEN = 4
 class Models(Protocol):
     """What the endpoint needs of the models' room."""
 
-    def card(self, model: str) -> ModelCard: ...
-    def cards(self) -> Sequence[ModelCard]: ...
+    async def card(self, model: str) -> ModelCard: ...
+    async def cards(self) -> Sequence[ModelCard]: ...
     async def ask(self, model: str, inputs: Sequence[str], *, side: str) -> Answer: ...
 
 
@@ -54,7 +54,7 @@ def routes(models: Models) -> list[Route]:
 
     async def embeddings(request: Request) -> Response:
         asked = parse(await body(request))
-        card = models.card(asked.model)
+        card = await models.card(asked.model)
         check(asked, card)
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         with trio.fail_after(DEADLINE_S):
@@ -62,10 +62,10 @@ def routes(models: Models) -> list[Route]:
         return JSONResponse(shown(answer, texts, asked))
 
     async def listed(request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [entry(card) for card in models.cards()]})
+        return JSONResponse({"object": "list", "data": [entry(card) for card in await models.cards()]})
 
     async def one(request: Request) -> Response:
-        return JSONResponse(entry(models.card(request.path_params["model"])))
+        return JSONResponse(entry(await models.card(request.path_params["model"])))
 
     async def chat(request: Request) -> Response:
         raise Refused(501, "no chat model is served yet; /v1/embeddings is", type=SERVER, code="unsupported")

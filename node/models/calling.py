@@ -17,8 +17,9 @@ import structlog
 import trio
 
 from node.journal.model_calls import Call, ModelCalls, Tab
-from node.market.catalog import Catalog, Listed
-from node.models.errors import BadCall, NoProvider, PaymentRequired, UnknownModel, WrongReceipt
+from node.market.catalog import Listed
+from node.models.directory import Directory
+from node.models.errors import BadCall, NoProvider, PaymentRequired, WrongReceipt
 from node.models.ports import Bank, Events, Purse, Wallet, Wire
 from node.models.serving import Serving
 from node.network.errors import DeadlineExceeded, NetworkError, PeerBusy, PeerUnreachable
@@ -71,7 +72,7 @@ class Calling:
     def __init__(
         self,
         *,
-        catalog: Catalog,
+        directory: Directory,
         calls: ModelCalls,
         own: Serving,
         purse: Purse,
@@ -84,7 +85,7 @@ class Calling:
         clock: Callable[[], int],
         retry_after_s: float = RETRY_AFTER_S,
     ) -> None:
-        self._catalog = catalog
+        self._directory = directory
         self._calls = calls
         self._own = own
         self._purse = purse
@@ -105,7 +106,7 @@ class Calling:
         that were answered before an error stay paid for.
         """
         check_inputs(inputs, side)
-        listed = self.find(model)
+        listed = await self._directory.find(model)
         if listed.item.peer == self._wire.peer_id:
             return await self._at_home(listed, inputs, side)
         outputs, receipts, paid_wei = [], [], 0
@@ -116,13 +117,6 @@ class Calling:
             receipts.append(call.request.hex())
             paid_wei += call.cost_wei
         return _answer(listed, np.vstack(outputs), paid_wei, receipts)
-
-    def find(self, model: str) -> Listed[ModelCard]:
-        """The newest card of a model, by its id or its title. Raises UnknownModel."""
-        found = [e for e in self._catalog.every(ModelCard) if e.body.payee == self._payee and _is(e.body, model)]
-        if not found:
-            raise UnknownModel(f"no provider of model {model[:80]!r} is known")
-        return max(found, key=lambda listed: listed.body.created_at)
 
     async def _at_home(self, listed: Listed[ModelCard], inputs: Sequence[str], side: str) -> Answer:
         """An own model: nobody pays himself."""
@@ -277,10 +271,6 @@ def check_reply(
 
 def _rows(outputs: bytes, width: int) -> np.ndarray:
     return np.frombuffer(outputs, dtype="<f4").reshape(-1, width)
-
-
-def _is(card: ModelCard, name: str) -> bool:
-    return name in (card.model, card.title)
 
 
 def _answer(listed: Listed[ModelCard], outputs: np.ndarray, paid_wei: int, receipts: list[str]) -> Answer:

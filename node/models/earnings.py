@@ -15,7 +15,7 @@ from contracts.bindings.models import Share
 from contracts.values import Receipt
 from node.feedback.rewards import Owed
 from node.journal.models import Models as ModelStore
-from node.market.catalog import Catalog, Listed
+from node.models.directory import Directory
 from node.models.errors import UnknownModel
 from node.models.ports import Events, Registry, Settler, Transactor, Wallet
 from node.wallet.errors import VoucherRefused
@@ -33,7 +33,7 @@ class Earnings:
         self,
         *,
         store: ModelStore,
-        catalog: Catalog,
+        directory: Directory,
         registry: Registry,
         settler: Settler,
         transactor: Transactor,
@@ -42,7 +42,7 @@ class Earnings:
         clock: Callable[[], int],
     ) -> None:
         self._store = store
-        self._catalog = catalog
+        self._directory = directory
         self._registry = registry
         self._settler = settler
         self._transactor = transactor
@@ -70,7 +70,7 @@ class Earnings:
         """What this wallet may claim now, `model:<id>` as a contributor, `publisher:<id>` as its builder."""
         mine = self._wallet.address
         owed = []
-        for listed in self._newest():
+        for listed in await self._directory.cards():
             index = _index(listed.body, mine)
             if index is not None:
                 owed.append(Owed(f"model:{listed.body.model}", str(await self._contributor_due(listed.body, index))))
@@ -83,7 +83,7 @@ class Earnings:
         """Claim from one source of `claimable`. Raises UnknownModel, WalletLocked, Reverted."""
         self._transactor.require_unlocked()
         role, _, model = source.partition(":")
-        listed = next((one for one in self._newest() if one.body.model == model), None)
+        listed = next((one for one in await self._directory.cards() if one.body.model == model), None)
         mine = self._wallet.address
         if listed is not None and role == "publisher" and listed.item.signer == mine:
             receipt = await self._as_publisher(model)
@@ -95,14 +95,6 @@ class Earnings:
         log.info("model revenue claimed", source=source, amount_wei=amount, transaction=receipt.hash)
         self._events.publish("models", {"model": model, "state": "claimed", "wei": str(amount)})
         return receipt
-
-    def _newest(self) -> list[Listed[ModelCard]]:
-        newest: dict[str, Listed[ModelCard]] = {}
-        for listed in self._catalog.every(ModelCard):
-            known = newest.get(listed.body.model)
-            if known is None or listed.body.created_at > known.body.created_at:
-                newest[listed.body.model] = listed
-        return [one for one in newest.values() if one.body.payee == self._registry.address]
 
     async def _contributor_due(self, card: ModelCard, index: int) -> int:
         """0 until the time in which the split can be challenged is over: the contract would refuse the claim."""

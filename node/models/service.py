@@ -1,6 +1,6 @@
 """Models as the rest of the node uses them: one object over the workshop, publishing, serving, calling and earnings.
 
-    models = Models(workshop=…, publishing=…, serving=…, calling=…, earnings=…, catalog=…)
+    models = Models(workshop=…, publishing=…, serving=…, calling=…, earnings=…, directory=…)
     models.serve()                                             # answer /schwung/inference/1
     view = await models.train("fashion", "retrieval", progress=progress)
     await models.publish(view.model, price_wei)
@@ -18,8 +18,9 @@ import msgspec
 
 from contracts.values import Receipt
 from node.feedback.rewards import Owed
-from node.market.catalog import Catalog, Listed
+from node.market.catalog import Listed
 from node.models.calling import Answer, Calling
+from node.models.directory import Directory
 from node.models.earnings import Earnings
 from node.models.errors import UnknownModel
 from node.models.evaluate import Evaluation
@@ -64,14 +65,14 @@ class Models:
         serving: Serving,
         calling: Calling,
         earnings: Earnings,
-        catalog: Catalog,
+        directory: Directory,
     ) -> None:
         self._workshop = workshop
         self._publishing = publishing
         self._serving = serving
         self._calling = calling
         self._earnings = earnings
-        self._catalog = catalog
+        self._directory = directory
 
     def serve(self) -> None:
         """Answer peers from now on."""
@@ -98,7 +99,7 @@ class Models:
         """Own models, newest first, then those that others serve."""
         own = [own_view(trained) for trained in await self._workshop.all()]
         known = {view.model for view in own}
-        others = [card_view(listed) for listed in self._cards() if listed.body.model not in known]
+        others = [card_view(listed) for listed in await self._directory.cards() if listed.body.model not in known]
         return [*own, *others][:limit]
 
     async def get(self, model: str) -> dict[str, Any]:
@@ -106,7 +107,7 @@ class Models:
         try:
             return detail(await self._workshop.get(model))
         except UnknownModel:
-            listed = self._calling.find(model)
+            listed = await self._directory.find(model)
         plain = msgspec.structs.asdict(card_view(listed))
         card = listed.body
         return {**plain, "weights": card.weights, "datasets": card.datasets, "classes": card.classes}
@@ -143,21 +144,13 @@ class Models:
         """Claim what is due from one source of `claimable`."""
         return await self._earnings.claim(source)
 
-    def card(self, model: str) -> ModelCard:
-        """The newest card of a model, by its id or its title. Raises UnknownModel."""
-        return self._calling.find(model).body
+    async def card(self, model: str) -> ModelCard:
+        """The newest card of a model, by its id or its title. Raises UnknownModel, BadCall."""
+        return (await self._directory.find(model)).body
 
-    def cards(self) -> Sequence[ModelCard]:
-        """The newest card of every model that is known and can be called from here."""
-        return [listed.body for listed in self._cards()]
-
-    def _cards(self) -> Sequence[Listed[ModelCard]]:
-        newest: dict[str, Listed[ModelCard]] = {}
-        for listed in self._catalog.every(ModelCard):
-            known = newest.get(listed.body.model)
-            if known is None or listed.body.created_at > known.body.created_at:
-                newest[listed.body.model] = listed
-        return list(newest.values())
+    async def cards(self) -> Sequence[ModelCard]:
+        """The newest card of every model that can be called from here."""
+        return [listed.body for listed in await self._directory.cards()]
 
 
 def own_view(trained: TrainedModel) -> ModelView:

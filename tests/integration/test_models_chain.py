@@ -19,6 +19,7 @@ from node.market.catalog import Catalog
 from node.market.kinds import Context
 from node.models.artifacts import Artifacts
 from node.models.calling import Calling
+from node.models.directory import Directory
 from node.models.earnings import Earnings, share_of
 from node.models.errors import PaymentRequired
 from node.models.publishing import Publishing, PublishPolicy
@@ -73,18 +74,19 @@ class Node:
             store=self.store, accounts=self.accounts, artifacts=artifacts, embedder=embedder, registry=chain.models,
             till=vault.till, wallet=wallet, wire=network, events=events, chain_id=chain.chain_id, clock=clock,
         )  # fmt: skip
+        directory = Directory(self.catalog, chain.models, clock)
         calling = Calling(
-            catalog=self.catalog, calls=ModelCalls(journal), own=serving, purse=vault.lanes, bank=chain.bank,
+            directory=directory, calls=ModelCalls(journal), own=serving, purse=vault.lanes, bank=chain.bank,
             wallet=wallet, wire=network, events=events, payee=Address(chain.models.address), chain_id=chain.chain_id,
             clock=clock, retry_after_s=0.05,
         )  # fmt: skip
         earnings = Earnings(
-            store=self.store, catalog=self.catalog, registry=chain.models, settler=vault.settler,
+            store=self.store, directory=directory, registry=chain.models, settler=vault.settler,
             transactor=purse.transactor, wallet=wallet, events=events, clock=clock,
         )  # fmt: skip
         self.models = Models(
             workshop=workshop, publishing=publishing, serving=serving, calling=calling, earnings=earnings,
-            catalog=self.catalog,
+            directory=directory,
         )  # fmt: skip
 
 
@@ -140,7 +142,7 @@ async def test_from_training_to_the_contributors_claim(
 
 async def check_split(builder: Node, contributor: Node, model: str, received_wei: int) -> None:
     """The tokens that arrive are what publisher's share and weights say."""
-    (card,) = builder.models.cards()
+    (card,) = await builder.models.cards()
     weights = {weight.address: weight.weight_ppm for weight in card.weights}
     pool = received_wei - received_wei * BUILDER_BPS // 10_000
     for node, sources in ((contributor, ["model"]), (builder, ["model", "publisher"])):
@@ -161,7 +163,7 @@ async def test_the_contract_takes_our_proofs_and_no_others(
     async with three_nodes(suite, tmp_path, (alice, bob, carol)) as (builder, _, _):
         with trio.fail_after(60):
             await published(builder)
-            (card,) = builder.models.cards()
+            (card,) = await builder.models.cards()
             sender, chain = builder.vault.purse.address, builder.chain
             for index in range(len(card.weights)):
                 share = share_of(card, index)

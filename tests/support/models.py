@@ -30,6 +30,7 @@ from node.market.catalog import Catalog
 from node.market.kinds import Context
 from node.models.artifacts import Artifacts
 from node.models.calling import Calling
+from node.models.directory import Directory
 from node.models.earnings import Earnings
 from node.models.publishing import Publishing, PublishPolicy
 from node.models.service import Models
@@ -132,8 +133,18 @@ class Chain:
         return receipt.gas_used
 
     async def model(self, model_id: bytes) -> Model:
-        paid = self.paid.get((model_id, "publisher"), 0)
-        return Model("", 0, self.active_at, b"", 1, 1, self.received.get(model_id, 0), 0, paid)
+        told = self.published.get(model_id, {})
+        return Model(
+            publisher=str(told.get("publisher", "0x" + "0" * 40)),
+            publisher_bps=int(str(told.get("publisher_bps", 0))),
+            active_at=self.active_at,
+            weights_root=bytes.fromhex(str(told.get("weights_root", "00" * 32))),
+            total_weight=1_000_000,
+            price_per_unit_wei=int(str(told.get("price_per_unit_wei", 0))),
+            received_wei=self.received.get(model_id, 0),
+            paid_out_wei=0,
+            publisher_paid_wei=self.paid.get((model_id, "publisher"), 0),
+        )
 
     async def contributor_due(self, model_id: bytes, index: int, weight: int) -> int:
         due = self.received.get(model_id, 0) * 6 // 10 * weight // 1_000_000
@@ -145,11 +156,11 @@ class Chain:
     async def claimed(self, model_id: bytes, index: int) -> int:
         return self.paid.get((model_id, str(index)), 0)
 
-    async def send(self, call: Call) -> int:
+    async def send(self, call: Call, sender: str) -> int:
         """Carry a call out; the amount it paid."""
         name, *rest = msgspec.json.decode(call.data)
         if name == "publish":
-            self.published[bytes.fromhex(rest[0]["model_id"])] = rest[0]
+            self.published[bytes.fromhex(rest[0]["model_id"])] = {**rest[0], "publisher": sender}
             return 0
         if name == "claim":
             share = rest[0]
@@ -194,7 +205,7 @@ class Outbox:
             raise ConnectionError("killed here")
         if key not in self._done:
             self._chain.keys.append(key)
-            amount = await self._chain.send(call)
+            amount = await self._chain.send(call, self._account.address)
             self._done[key] = Receipt(f"0x{len(self._done):064x}", 1, "", True, amount, 1, ())
         return self._done[key]
 
@@ -325,18 +336,19 @@ class Room:
             store=self.store, accounts=self.accounts, artifacts=self.artifacts, embedder=self.embedder, registry=chain,
             till=self.till, wallet=account, wire=self.wire, events=self.events, chain_id=CHAIN_ID, clock=clock,
         )  # fmt: skip
+        directory = Directory(self.catalog, chain, clock)
         self.calling = Calling(
-            catalog=self.catalog, calls=self.calls, own=self.serving, purse=self.purse, bank=Ledger(chain),
+            directory=directory, calls=self.calls, own=self.serving, purse=self.purse, bank=Ledger(chain),
             wallet=account, wire=self.wire, events=self.events, payee=REGISTRY, chain_id=CHAIN_ID, clock=clock,
             retry_after_s=0.01,
         )  # fmt: skip
         self.earnings = Earnings(
-            store=self.store, catalog=self.catalog, registry=chain, settler=Bringer(self.till, chain),
+            store=self.store, directory=directory, registry=chain, settler=Bringer(self.till, chain),
             transactor=outbox, wallet=account, events=self.events, clock=clock,
         )  # fmt: skip
         self.models = Models(
             workshop=self.workshop, publishing=self.publishing, serving=self.serving, calling=self.calling,
-            earnings=self.earnings, catalog=self.catalog,
+            earnings=self.earnings, directory=directory,
         )  # fmt: skip
 
 

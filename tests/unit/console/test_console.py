@@ -33,13 +33,13 @@ class Shop:
         self.asked: list[tuple[str, list[str], str]] = []
         self.trouble: Exception | None = None
 
-    def card(self, model: str) -> ModelCard:
-        for card in self.cards():
+    async def card(self, model: str) -> ModelCard:
+        for card in await self.cards():
             if model in (card.model, card.title):
                 return card
         raise UnknownModel(f"no provider of model {model!r} is known")
 
-    def cards(self) -> Sequence[ModelCard]:
+    async def cards(self) -> Sequence[ModelCard]:
         return [RETRIEVER, CLASSIFIER]
 
     async def ask(self, model: str, inputs: Sequence[str], *, side: str) -> Answer:

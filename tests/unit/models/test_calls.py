@@ -9,15 +9,16 @@ from node.models.errors import BadCall, NoProvider, PaymentRequired, UnknownMode
 from node.wallet.errors import WalletLocked
 from protocols.codec import decode, encode
 from protocols.errors import Malformed
-from protocols.inference.card import lane
+from protocols.inference.card import Weight, lane
 from protocols.inference.messages import (
     MAX_REPLY_BYTES,
     PROTOCOL,
     InferenceReply,
     InferenceRequest,
 )
-from tests.support.items import ALICE
-from tests.support.models import REGISTRY, Room, silent
+from protocols.inference.weights import WeightsTree
+from tests.support.items import ALICE, BOB
+from tests.support.models import REGISTRY, Crier, Room, silent
 
 PRICE = 1_000
 
@@ -289,7 +290,7 @@ async def test_the_revenue_is_split_and_claimed(builder: Room, consumer: Room, c
     settled = await builder.models.settle()
     assert [batch.paid_wei for batch in settled] == [str(50 * PRICE)]
     assert await builder.models.settle(model) == []
-    card = next(iter(builder.models.cards()))
+    (card,) = await builder.models.cards()
     weights = {w.address: w.weight_ppm for w in card.weights}
     owed = {one.source: int(one.amount_wei) for one in await contributor.models.claimable()}
     assert owed == {f"model:{model}": 30_000 * weights[contributor.account.address] // 1_000_000}
@@ -319,6 +320,61 @@ async def test_claims_wait_until_the_split_is_active(builder: Room, consumer: Ro
     await builder.models.settle()
     builder.chain.active_at = contributor.now + 60
     assert [one.amount_wei for one in await contributor.models.claimable()] == ["0"]
+
+
+async def forge(builder: Room, consumer: Room, **changes: object) -> None:
+    """Bob's wallet signs a newer card of Alice's model and tells it to everybody."""
+    (card,) = await builder.models.cards()
+    forged = msgspec.structs.replace(card, created_at=card.created_at + 10, **changes)
+    await Crier([builder.catalog, consumer.catalog], consumer.account, BOB).announce("model", encode(forged), "fashion")
+
+
+async def test_a_strangers_card_of_the_model_draws_no_calls(builder: Room, consumer: Room, model: str):
+    consumer.now = builder.now = builder.now + 60
+    await forge(builder, consumer)
+    assert (await consumer.models.call(model, ["a warm coat"]))["provider"] == ALICE
+    assert [view.provider for view in await consumer.models.list()] == [ALICE]
+
+
+async def test_a_strangers_card_does_not_spoil_claims(builder: Room, consumer: Room, contributor: Room, model: str):
+    await consumer.models.call(model, ["x"])
+    await builder.models.settle()
+    weights = [(consumer.account.address, 1_000_000)]
+    await forge(
+        builder,
+        contributor,
+        weights=[Weight(address=address, weight_ppm=ppm) for address, ppm in weights],
+        weights_root=WeightsTree(weights).root,
+    )
+    assert [one.source for one in await contributor.models.claimable()] == [f"model:{model}"]
+    await contributor.models.claim(f"model:{model}")
+
+
+async def test_a_card_above_the_price_on_chain_is_not_believed(builder: Room, consumer: Room, model: str):
+    (card,) = await builder.models.cards()
+    dearer = msgspec.structs.replace(card, created_at=card.created_at + 10, price_wei="999999")
+    consumer.now = builder.now = builder.now + 60
+    await Crier([builder.catalog, consumer.catalog], builder.account, ALICE).announce(
+        "model", encode(dearer), "fashion"
+    )
+    assert (await consumer.models.call(model, ["x"]))["paid_wei"] == PRICE
+
+
+async def test_a_title_that_two_models_bear_names_none(builder: Room, consumer: Room, model: str):
+    assert (await consumer.models.call("fashion retrieval", ["x"]))["model"] == model
+    other = await builder.models.train("fashion", "retrieval", filter={"origin": "bought"}, progress=silent)
+    await builder.models.publish(str(other["model"]), PRICE)
+    with pytest.raises(BadCall, match="2 models"):
+        await consumer.models.call("fashion retrieval", ["x"])
+
+
+async def test_a_card_that_ran_ahead_of_the_chain_counts_once_it_is_mined(builder: Room, consumer: Room, model: str):
+    facts = builder.chain.published.pop(bytes.fromhex(model))
+    with pytest.raises(UnknownModel):
+        await consumer.models.call(model, ["x"])
+    builder.chain.published[bytes.fromhex(model)] = facts
+    consumer.now += 15
+    await consumer.models.call(model, ["x"])
 
 
 async def test_listings_name_own_models_first_then_others(builder: Room, consumer: Room, model: str):
