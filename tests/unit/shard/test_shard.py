@@ -222,6 +222,9 @@ async def test_above_the_threshold_the_index_answers_and_finds_new_rows(tmp_path
         print("RECALL", hits / 500)
         print("RECALL", hits / 500)
         assert hits / 500 > 0.8
+        scanned: list[str] = []
+        await shard.scan(["text"], scanned.append)
+        assert sorted(map(int, scanned)) == list(range(6_000))
         new = shard_record("new", unit(1, dim=384))
         await shard.put([new])
         assert texts_of(await shard.search(unit(1, dim=384), limit=1)) == ["new"]
