@@ -4,8 +4,8 @@
     carriage    network, blocks, embedder, shard      what is carried and kept
     market      catalogue, gossip, offers, demands    what is on offer and what is wanted
     intake      collector, refiner                    what flows in
-    exchange    purchases, sales                      how data changes hands
     money       vouchers, deposits, settlement        how use is paid
+    exchange    purchases, sales                      how data changes hands
     learning    models, feedback, rewards             what it is for
     face        jobs, methods, socket, console        how one asks for it
 
@@ -79,8 +79,8 @@ async def open_node(
         carriage = await open_carriage(stack, base, embedder)
         market = await open_market(base, carriage)
         collector = open_intake(base, carriage, market)
-        exchange = await open_exchange(base, carriage, market)
         money = open_money(base)
+        exchange = await open_exchange(base, carriage, market, money)
         learning = open_learning(base, carriage, market, exchange, money)
         node = Node(
             loaded=loaded,

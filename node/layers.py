@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import time
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 
 import msgspec
 import trio
@@ -112,10 +113,10 @@ async def open_base(stack: AsyncExitStack, loaded: Loaded, paths: NodePaths) -> 
     settings, profile = loaded.settings, loaded.settings.profile
     journal = await stack.enter_async_context(open_journal(paths.journal))
     wallet = Wallet(Keystore(paths.keystore, scrypt_log2=settings.wallet.scrypt_log2))
-    url = (settings.chain.rpc or profile.chain.rpc)[0]
+    endpoints = settings.chain.rpc or profile.chain.rpc
     addresses = msgspec.structs.asdict(profile.contracts)
     chain = await stack.enter_async_context(
-        open_chain(url, addresses, profile.chain.id, timeout_s=settings.chain.timeout_s)
+        open_chain(endpoints, addresses, profile.chain.id, timeout_s=settings.chain.timeout_s)
     )
     outbox = open_transactor(
         chain,
@@ -249,7 +250,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     deals: Deals
 
 
-async def open_exchange(base: Base, carriage: Carriage, market: Market) -> Exchange:
+async def open_exchange(base: Base, carriage: Carriage, market: Market, money: Money) -> Exchange:
     """Purchases and sales over the chain's events."""
     chain, deals = base.chain, Deals(base.journal)
     confirmations = base.settings.chain.confirmations
@@ -270,6 +271,7 @@ async def open_exchange(base: Base, carriage: Carriage, market: Market) -> Excha
         watch=watch,
         importer=ShardImporter(carriage.shard, carriage.embedder),
         scorer=score_record,
+        spend=money.wallet.spend,
         events=base.events,
         clock=now,
     )
@@ -486,6 +488,7 @@ def network_options(loaded: Loaded) -> NetworkOptions:
         announce=chosen.announce,
         bootstrap=(*profile.bootstrap, *chosen.bootstrap),
         max_connections=chosen.max_peers,
+        version=version("schwung"),
     )
 
 

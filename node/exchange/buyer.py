@@ -8,7 +8,7 @@ through the wallet's outbox under names that the machine makes, and the contract
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -60,6 +60,10 @@ class Importer(Protocol):
     async def __call__(self, records: Sequence[Record], offer: Listed[Offer], deal: str) -> int: ...
 
 
+# Counts a purchase against the day's limit, once under its name; raises SpendLimit
+Spend = Callable[[str, int], Awaitable[None]]
+
+
 class Sample(msgspec.Struct, frozen=True):
     """What a sample showed."""
 
@@ -84,6 +88,7 @@ class Purchases:
         watch: ChainWatch,
         importer: Importer,
         scorer: Scorer,
+        spend: Spend,
         events: Any,
         clock: Callable[[], int],
     ) -> None:
@@ -96,6 +101,7 @@ class Purchases:
         self._watch = watch
         self._importer = importer
         self._scorer = scorer
+        self._spend = spend
         self._events = events
         self._clock = clock
         self._runners: dict[str, Runner[BuyerState]] = {}
@@ -279,7 +285,7 @@ class Purchases:
                 send = self._sender(action.key, self._chain.sale.withdraw())
                 return await attempt(Call.WITHDRAW, send) or ev.Withdrawn()
             case ev.Lock() | ev.Confirm() | ev.Dispute() | ev.Refund():
-                return await self._do_call(action)
+                return await self._do_call(state.terms, action)
             case _:  # Wait: the next block's Tick moves the deal on
                 return None
 
@@ -322,11 +328,11 @@ class Purchases:
         count = await self._importer(contents.records, self._bought(state.terms.deal), state.terms.deal)
         return ev.Imported(records=count, unreadable=len(contents.unreadable))
 
-    async def _do_call(self, action: ev.Lock | ev.Confirm | ev.Dispute | ev.Refund) -> ev.Failed | None:
+    async def _do_call(self, terms: Terms, action: ev.Lock | ev.Confirm | ev.Dispute | ev.Refund) -> ev.Failed | None:
         sale = self._chain.sale
         match action:
             case ev.Lock():
-                return await attempt(Call.LOCK, lambda: self._lock(action))
+                return await attempt(Call.LOCK, lambda: self._lock(action, terms.deal, terms.price_wei))
             case ev.Confirm():
                 return await attempt(Call.CONFIRM, self._sender(action.key, sale.confirm(int(action.sale))))
             case ev.Refund():
@@ -336,8 +342,9 @@ class Purchases:
                 dispute = sale.dispute_cell if is_cell else sale.dispute_key
                 return await attempt(Call.DISPUTE, self._sender(action.key, dispute(*action.evidence.arguments())))
 
-    async def _lock(self, action: ev.Lock) -> None:
+    async def _lock(self, action: ev.Lock, deal: str, price_wei: str) -> None:
         price = int(action.max_price_wei)
+        await self._spend(f"deal:{deal}", int(price_wei))
         await self._transactor.allow(self._chain.sale.address, price)
         await self._transactor.once(action.key, self._chain.sale.lock(action.offer_no, price, action.bx, action.by))
 

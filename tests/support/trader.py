@@ -153,7 +153,7 @@ async def open_trader(
         watch = ChainWatch(chain, Cursors(journal), first_block=deployment.block, confirmations=0, poll_s=POLL_S)
         purchases = Purchases(
             chain=chain, transactor=transactor, wire=wire, blocks=pantry, catalog=catalog, store=deals, watch=watch,
-            importer=ShardImporter(shard, embedder), scorer=score_record, events=events, clock=_now,
+            importer=ShardImporter(shard, embedder), scorer=score_record, spend=_unlimited, events=events, clock=_now,
         )  # fmt: skip
         sales = Sales(
             chain=chain, transactor=transactor, wire=wire, publications=publications, store=deals, watch=watch,
@@ -174,6 +174,10 @@ async def open_trader(
             catalog=catalog, gossip=gossip, offers=offers, purchases=purchases, sales=sales,
             desk=DealDesk(purchases, deals, Transactions(journal)), deals=deals, publications=publications,
         )  # fmt: skip
+
+
+async def _unlimited(what: str, amount_wei: int) -> None:
+    return None
 
 
 def _now() -> int:

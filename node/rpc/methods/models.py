@@ -12,7 +12,7 @@ from node.rpc.jobs import JobRunner, Progress
 from node.rpc.method import Method
 from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, items, shown
 
-Task = Literal["retrieval", "classify"]
+Task = Literal["retrieval", "classification"]
 Inputs = Text | Annotated[list[Text], Meta(min_length=1, max_length=64)]
 Side = Literal["query", "document"]
 
