@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,15 @@ def test_blocks_pack_and_unpack_to_the_same_numbers() -> None:
     again = np.stack([packed & 15, packed >> 4], axis=2).reshape(128, 64)
     np.testing.assert_array_equal(again, blocks.values)
     assert blocks.dense()[0, 0] == pytest.approx((int(blocks.values[0, 0]) - 8) * blocks.scales[0, 0])
+
+
+def test_a_block_is_a_scale_and_its_low_nibbles_before_its_high_ones() -> None:
+    image = Image(tiny_image())
+    start = image._tensors["emb.word"]
+    raw = tiny_image()[start : start + 18]
+    (scale,) = struct.unpack("<e", raw[:2])
+    by_hand = [scale * ((byte & 15) - 8) for byte in raw[2:]] + [scale * ((byte >> 4) - 8) for byte in raw[2:]]
+    np.testing.assert_allclose(image.blocks("emb.word", VOCABULARY, 64).dense()[0, :32], by_hand, rtol=1e-6)
 
 
 def test_the_same_image_gives_the_same_bytes(tmp_path: Path) -> None:
