@@ -19,7 +19,7 @@ class ShardError(Exception):
 class WrongModel(ShardError):
     """Vectors of two models cannot be compared, so one shard holds vectors of one."""
 
-    hint = "use the embedder that the shard was made with, or `schwung records reindex` into a new one"
+    hint = "set embedding.model_dir to the embedder that the shard was made with, or use another --datadir"
 
 
 class BadRecord(ShardError):
