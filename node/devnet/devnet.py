@@ -96,9 +96,11 @@ class Devnet:
         """A running chain with the contracts on it, and the network file that names them."""
         known = self.places.network_file.exists()
         if CHAIN not in self.processes.running():
-            port = urlsplit(self.rpc()).port if known else None
             self._say("chain starts")
-            chain.start(self.places, self.processes, port or free_port())
+            port = free_port(urlsplit(self.rpc()).port or 0) if known else free_port()
+            started = chain.start(self.places, self.processes, port)
+            if known:
+                network_file.set_rpc(self.places.network_file, started.url)
         dev_chain = DevChain(self.rpc()) if known else self._found()
         if dev_chain.call("eth_getCode", self.facts()["contracts"]["token"], "latest") == "0x":
             raise DevnetError(f"the chain lost its state: `schwung devnet down --wipe`, then `up` ({self.places.root})")
@@ -131,9 +133,9 @@ class Devnet:
         if BOOTSTRAP in self.processes.running():
             return
         known = self.facts()["bootstrap"]
-        listen = known[0].partition("/p2p/")[0] if known else f"/ip4/127.0.0.1/tcp/{free_port()}"
+        port = free_port(int(known[0].split("/")[4]) if known else 0)
         self._say("bootstrap node starts")
-        nodes.start(self.places, self.processes, BOOTSTRAP, {"network.listen": listen})
+        nodes.start(self.places, self.processes, BOOTSTRAP, {"network.listen": f"/ip4/127.0.0.1/tcp/{port}"})
         status = nodes.wait_ready(self.places, self.processes, BOOTSTRAP)
         network_file.set_bootstrap(self.places.network_file, _dialable(status))
 
@@ -181,10 +183,14 @@ def deploy_params(parameters: Parameters) -> Any:
     )
 
 
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
+def free_port(wanted: int = 0) -> int:
+    """A TCP port on loopback that nobody listens on now: `wanted`, or another if that one is taken."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that waits in TIME_WAIT is free
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
         return int(probe.getsockname()[1])
 
 

@@ -32,6 +32,14 @@ def set_bootstrap(path: Path, addresses: Sequence[str]) -> None:
     _replace(path, document)
 
 
+def set_rpc(path: Path, url: str) -> None:
+    """Name the chain's endpoint, if it has moved."""
+    document: Any = tomlkit.parse(path.read_text(encoding="utf-8"))
+    if list(document["chain"]["rpc"]) != [url]:
+        document["chain"]["rpc"] = [url]
+        _replace(path, document)
+
+
 def facts(path: Path) -> dict[str, Any]:
     """What stands in the file."""
     return read(path)

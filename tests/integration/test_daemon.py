@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -226,9 +227,15 @@ def test_a_node_outlives_its_chain_and_says_so(devnet: Devnet, cli: Any) -> None
 def test_the_devnet_starts_again_with_its_state(devnet: Devnet) -> None:
     address = call(devnet, "cat", "node.status")["address"]
     peer, block = call(devnet, BOOTSTRAP, "node.status")["peer_id"], devnet.status()["chain"]["block"]
+    port = urlsplit(devnet.rpc()).port
     devnet.down()
     assert devnet.processes.running() == {}
-    (bootstrap,) = devnet.up(0)
+    with socket.socket() as taken:  # by somebody else, meanwhile
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        (bootstrap,) = devnet.up(0)
+    assert urlsplit(devnet.rpc()).port != port
     assert bootstrap["peer_id"] == peer
     assert bootstrap["chain"]["block"] >= block
     assert int(DevChain(devnet.rpc()).call("eth_getBalance", address, "latest"), 16) > 0
