@@ -33,6 +33,14 @@ class Client:
         self.name = name
         self._ids = itertools.count(1)
         self._local = threading.local()
+        self._open: list[socket.socket] = []  # one a thread
+
+    def close(self) -> None:
+        """Close the connections of all threads; a later call opens a new one."""
+        for sock in self._open:
+            sock.close()
+        self._open.clear()
+        self._local = threading.local()
 
     def call(self, method: str, timeout_s: float = 120, **params: Any) -> Any:
         """The result of one call. Raises CallFailed, OSError."""
@@ -91,6 +99,7 @@ class Client:
         stream = getattr(self._local, "stream", None)
         if stream is None:
             sock = socket.socket(socket.AF_UNIX)
+            self._open.append(sock)
             sock.connect(str(self.path))
             stream = self._local.stream = sock.makefile("rwb")
             self._local.sock = sock
