@@ -21,7 +21,7 @@ from protocols.exchange.events import Call, Clock, Failed
 log = structlog.get_logger(__name__)
 
 S = TypeVar("S", machine.BuyerState, machine.SellerState)
-NEVER_SENT = (Reverted, InsufficientFunds, WalletLocked, FeesTooHigh, SendRefused, SpendLimit)
+NEVER_SENT = (Reverted, InsufficientFunds, FeesTooHigh, SendRefused, SpendLimit)
 
 Perform = Callable[[Any], Awaitable[Any]]  # an action -> the event that it led to, or None
 
@@ -84,9 +84,15 @@ class Runner(Generic[S]):
 
 
 async def attempt(call: Call, send: Callable[[], Awaitable[object]]) -> Failed | None:
-    """Send a transaction; None when it is mined (the contract's log then moves the machine on)."""
+    """Send a transaction; None when it is mined (the contract's log then moves the machine on).
+
+    A locked wallet is no outcome: after a restart it is the normal state, and the call goes out with the unlock.
+    """
     try:
         await send()
+    except WalletLocked as err:
+        log.info("a call waits for the wallet", call=call)
+        return Failed(call, str(err), certain=False)
     except NEVER_SENT as err:
         log.warning("a call was not carried out", call=call, kind=err.kind, reason=str(err))
         return Failed(call, str(err), certain=True)
