@@ -7,6 +7,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# A slow moment of a shared machine is no finding: nothing here asserts a time.
+settings.register_profile("schwung", deadline=None)
+settings.load_profile("schwung")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
