@@ -53,7 +53,7 @@ contract VoucherBank is EIP712, EntryPause {
     /// What a contract wallet may use to check a signature; a payee chooses whose vouchers he brings.
     uint256 private constant ERC1271_GAS = 100_000;
     uint256 private constant UNLIMITED = type(uint256).max;
-    uint256 private constant MAX = type(uint96).max;
+    uint256 private constant MAX = 0xffffffffffffffffffffffff; // 96 bits
     uint256 public constant MAX_RESERVE = 365 days;
 
     IERC20 public immutable token;
@@ -166,9 +166,13 @@ contract VoucherBank is EIP712, EntryPause {
         if (msg.sender != payee && (intoBank || payee.code.length != 0)) revert NotPayee();
         bytes32 separator = _domainSeparatorV4();
         for (uint256 i; i < items.length;) {
+            Item calldata item;
+            assembly {
+                item := add(items.offset, mul(i, 0xa0)) // items[i], which checks the bound a second time
+            }
             // At most what all accounts hold together: the token's supply.
             unchecked {
-                total += _settleOne(separator, payee, items[i]);
+                total += _settleOne(separator, payee, item);
                 ++i;
             }
         }
@@ -189,21 +193,25 @@ contract VoucherBank is EIP712, EntryPause {
     /// what this suite does most.
     function _settleOne(bytes32 separator, address payee, Item calldata item) private returns (uint256 amount) {
         address payer = item.payer;
-        uint256 laneSlot = _slotOf(lanes[payer][payee][item.lane]);
-        uint256 lane = _load(laneSlot);
+        Lane storage l = lanes[payer][payee][item.lane];
+        Account storage a = accounts[payer];
+        uint256 lane;
+        assembly {
+            lane := sload(l.slot)
+        }
         uint256 paid = lane & MAX;
         uint256 due = item.cumulative;
         if (due <= paid) return 0;
         unchecked {
             due -= paid;
         }
-        (address signer, uint256 allowed) = _authority(_digest(separator, payee, item), item);
+        (address signer, uint256 allowed) = _authority(_digest(separator, payee, item), payer, item);
         if (allowed == 0) return 0;
         uint256 hard = lane >> 96 & MAX;
-        uint256 accountSlot = _slotOf(accounts[payer]);
-        uint256 account = _load(accountSlot);
-        unchecked {
-            amount = (account & MAX) + hard;
+        uint256 account;
+        assembly {
+            account := sload(a.slot)
+            amount := add(and(account, MAX), hard)
         }
         if (amount > due) amount = due;
         if (amount > allowed) amount = allowed;
@@ -212,51 +220,32 @@ contract VoucherBank is EIP712, EntryPause {
         if (allowed != UNLIMITED) delegates[payer][signer].spent += uint96(amount);
         if (hard > amount) hard = amount;
         // None of these can run over its 96 bits: hard <= reserved, amount - hard <= free, paid + amount <= cumulative.
-        unchecked {
-            if (amount != hard) _store(accountSlot, account - (amount - hard));
-            _store(laneSlot, lane + amount - (hard << 96));
-            emit Settled(payer, payee, item.lane, uint96(amount), uint96(paid + amount));
-        }
-    }
-
-    function _slotOf(Lane storage lane) private pure returns (uint256 slot) {
         assembly {
-            slot := lane.slot
+            if sub(amount, hard) { sstore(a.slot, sub(account, sub(amount, hard))) }
+            sstore(l.slot, sub(add(lane, amount), shl(96, hard)))
+            paid := add(paid, amount)
         }
-    }
-
-    function _slotOf(Account storage account) private pure returns (uint256 slot) {
-        assembly {
-            slot := account.slot
-        }
-    }
-
-    function _load(uint256 slot) private view returns (uint256 word) {
-        assembly {
-            word := sload(slot)
-        }
-    }
-
-    function _store(uint256 slot, uint256 word) private {
-        assembly {
-            sstore(slot, word)
-        }
+        emit Settled(payer, payee, item.lane, uint96(amount), uint96(paid));
     }
 
     /// Who signed, and how much his signature may still spend: nothing, a delegate's rest, or without limit.
-    function _authority(bytes32 digest, Item calldata item) private view returns (address signer, uint256 allowed) {
+    function _authority(bytes32 digest, address payer, Item calldata item)
+        private
+        view
+        returns (address signer, uint256 allowed)
+    {
         // EIP-2098 has no room for a high s, so a voucher has no second signature.
         bytes32 s = item.vs & bytes32(uint256(type(int256).max));
         signer = ecrecover(digest, uint8(uint256(item.vs) >> 255) + 27, item.r, s);
-        if (signer == item.payer && signer != address(0)) return (signer, UNLIMITED);
+        if (signer == payer && signer != address(0)) return (signer, UNLIMITED);
         if (signer != address(0)) {
-            Delegate memory d = delegates[item.payer][signer];
+            Delegate memory d = delegates[payer][signer];
             if (d.until > block.timestamp) {
                 if (d.cap == type(uint96).max) return (signer, UNLIMITED);
                 return (signer, d.cap > d.spent ? d.cap - d.spent : 0);
             }
         }
-        if (_walletSigned(digest, item)) return (item.payer, UNLIMITED);
+        if (_walletSigned(digest, item)) return (payer, UNLIMITED);
     }
 
     /// ERC-1271: the payer is a contract that knows this signature as its own. It gets bounded gas, and no more than a word

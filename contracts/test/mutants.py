@@ -156,8 +156,8 @@ VOUCHER_BANK = [
     Mutant(
         "VoucherBank",
         "nonsense signs for address zero",
-        "if (signer == item.payer && signer != address(0))",
-        "if (signer == item.payer)",
+        "if (signer == payer && signer != address(0))",
+        "if (signer == payer)",
     ),
     Mutant("VoucherBank", "a delegate never expires", "if (d.until > block.timestamp) {", "if (d.until != 0) {"),
     Mutant(
@@ -171,13 +171,20 @@ VOUCHER_BANK = [
         "return (signer, d.cap > d.spent ? d.cap - d.spent : 0);",
         "return (signer, d.cap);",
     ),
-    Mutant("VoucherBank", "a reserve is used again and again", "lane + amount - (hard << 96)", "lane + amount"),
+    Mutant(
+        "VoucherBank", "a reserve is used again and again", "sub(add(lane, amount), shl(96, hard))", "add(lane, amount)"
+    ),
     Mutant(
         "VoucherBank",
         "the account is not debited",
-        "if (amount != hard) _store(accountSlot, account - (amount - hard));",
+        "if sub(amount, hard) { sstore(a.slot, sub(account, sub(amount, hard))) }",
     ),
-    Mutant("VoucherBank", "the lane forgets what it paid", "lane + amount - (hard << 96)", "lane - (hard << 96)"),
+    Mutant(
+        "VoucherBank",
+        "the lane forgets what it paid",
+        "sub(add(lane, amount), shl(96, hard))",
+        "sub(lane, shl(96, hard))",
+    ),
     Mutant("VoucherBank", "more is paid than is there", "if (amount > due) amount = due;", "amount = due;"),
     Mutant("VoucherBank", "a payer leaves at once", "a.exiting == 0 || block.timestamp < a.exitAt", "a.exiting == 0"),
     Mutant("VoucherBank", "a payer leaves twice", "Account(a.free - amount, 0, 0)", "Account(a.free, 0, 0)"),
@@ -222,7 +229,7 @@ VOUCHER_BANK = [
 ]
 
 MODEL_REGISTRY = [
-    Mutant("ModelRegistry", "one model takes another's vouchers", "if (items[i].lane != lane) revert WrongLane();"),
+    Mutant("ModelRegistry", "one model takes another's vouchers", "if (different != 0) revert WrongLane();"),
     Mutant("ModelRegistry", "no fee", "uint256 fee = feeOf(gross);", "uint256 fee = 0;"),
     Mutant(
         "ModelRegistry",

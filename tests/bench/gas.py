@@ -300,6 +300,7 @@ class Bench:
         table.put("models.settle 10 vouchers", *ten)
         hundred = [settle(n * TOKEN, 100) for n in (5, 6)]
         table.put("models.settle 100 vouchers", *hundred)
+        table.put("= marginal voucher of a model", *((h - t) // 90 for h, t in zip(hundred, ten, strict=True)))
         claim = [self.run(self.seller, "models", "claim", model, 0, self.seller, 50, [leaves[1]])]
         settle(7 * TOKEN, 10)
         claim.append(self.run(self.seller, "models", "claim", model, 0, self.seller, 50, [leaves[1]]))
