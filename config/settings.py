@@ -97,11 +97,11 @@ class Embedding(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     threads: Annotated[int, why("two leave cores for the loop and the trainer on a laptop", ge=1, le=256)] = 2
     max_tokens: Annotated[
-        int, why("cost grows with length, the gist of a record stands in its first 256 tokens", ge=16, le=8_192)
-    ] = 256
+        int, why("cost grows with length; 256 find nothing that 128 do not: see tests/bench/embed.py", ge=16, le=8_192)
+    ] = 128
     batch_tokens: Annotated[
-        int, why("tokens of one batch: fits the cache of a core, larger is not faster", ge=256, le=262_144)
-    ] = 4_096
+        int, why("how long others wait for a thread: half a second of work", ge=64, le=262_144)
+    ] = 512
 
 
 class Collect(msgspec.Struct, frozen=True, kw_only=True):
