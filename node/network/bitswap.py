@@ -151,9 +151,7 @@ class Bitswap:
                 message = await self._collect(answers)
                 if message is None:
                     continue
-                if stream is None:
-                    stream = await self._open(peer)
-                await send(stream, message)
+                stream = await self._send(peer, stream, message)
                 self.sent_bytes += sum(len(block.data) for block in message.payload)
         except (NetworkError, *BROKEN, trio.TooSlowError) as err:
             log.debug("bitswap answers ended", peer=peer, error=str(err))
@@ -162,6 +160,19 @@ class Bitswap:
                 del self._answers[peer]
             if stream is not None:
                 await close(stream)
+
+    async def _send(self, peer: PeerId, stream: Any | None, message: Any) -> Any:
+        """Send on the stream of the last answer, or on a new one: a peer that has restarted asks before we notice."""
+        if stream is not None:
+            try:
+                await send(stream, message)
+            except BROKEN:
+                await close(stream)
+            else:
+                return stream
+        stream = await self._open(peer)
+        await send(stream, message)
+        return stream
 
     async def _collect(self, answers: Answers) -> Any | None:
         message, size = Message(), 0
