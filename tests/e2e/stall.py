@@ -91,7 +91,7 @@ class Stall:
 
     def bond(self, lot: str) -> int:
         """What the seller of a lot has at stake."""
-        _, _, _, bond, *_ = self.cluster.view("sale", "offers", self.offers[lot]["offer_no"])
+        _, _, _, bond, *_ = self._terms(lot)
         return int(bond)
 
     def records(self, lot: str) -> list[dict[str, Any]]:
@@ -118,17 +118,17 @@ class Stall:
         after = self.purse(lot)
         assert before.buyer_wei - after.buyer_wei == price
         assert after.earned_wei - before.earned_wei == price - self.cluster.view("sale", "feeOf", price)
-        self._assert_sold(lot, times=1)
+        self._assert_sales(lot, locked=1, paid=1)
         self._assert_records(lot, bought)
         self.until(lot, "paid", SELLER)
         self.assert_balanced()
 
-    def assert_unpaid(self, lot: str, before: Purse, *, gained_wei: int = 0) -> None:
+    def assert_unpaid(self, lot: str, before: Purse, *, locked: int = 1, gained_wei: int = 0) -> None:
         """No money gone (and perhaps a part of the seller's bond won), no record, books balanced."""
         after = self.purse(lot)
         assert after.buyer_wei - before.buyer_wei == gained_wei
         assert after.earned_wei == before.earned_wei
-        self._assert_sold(lot, times=0)
+        self._assert_sales(lot, locked=locked, paid=0)
         assert self.records(lot) == []
         self.assert_balanced()
 
@@ -136,10 +136,10 @@ class Stall:
         books = self.cluster.audit()
         assert books.balanced, books
 
-    def _assert_sold(self, lot: str, times: int) -> None:
-        """Nothing is left open, and the contract counts as many paid sales."""
-        _, _, _, _, _, _, _, still_open, sold, *_ = self.cluster.view("sale", "offers", self.offers[lot]["offer_no"])
-        assert (still_open, sold) == (0, times)
+    def _assert_sales(self, lot: str, *, locked: int, paid: int) -> None:
+        """How often the price was locked and paid, by the contract's own count; nothing is left open."""
+        _, _, _, _, _, _, _, still_open, sold, uncollected, *_ = self._terms(lot)
+        assert (still_open, sold, uncollected) == (0, locked, paid)
 
     def _assert_records(self, lot: str, bought: dict[str, Any]) -> None:
         held = self.records(lot)
@@ -147,6 +147,9 @@ class Stall:
         assert {record["deal"] for record in held} == {bought["deal"]}
         assert {record["labels"]["lot"] for record in held} == {lot}
         assert self.buyer.call("records.search", query=held[0]["text"], limit=1)["items"][0]["id"] == held[0]["id"]
+
+    def _terms(self, lot: str) -> Any:
+        return self.cluster.view("sale", "offers", self.offers[lot]["offer_no"])
 
     def _publish(self, seller: Client, lot: str) -> dict[str, Any]:
         wanted = {"labels": {"lot": lot}}
