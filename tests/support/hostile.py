@@ -128,8 +128,8 @@ async def _nothing(_: object, *__: object) -> None:
 
 
 def _all_but_confirm(honest: Callable[..., Any]) -> Callable[..., Any]:
-    async def do_call(self: object, action: object) -> Any:
-        return None if isinstance(action, Confirm) else await honest(self, action)
+    async def do_call(*told: object) -> Any:
+        return None if any(isinstance(it, Confirm) for it in told) else await honest(*told)
 
     return do_call
 
