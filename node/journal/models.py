@@ -84,6 +84,11 @@ class Models:
 
         return await self._journal.write(run)
 
+    async def renewed(self, model: str, card: bytes, item: str) -> None:
+        """The card was told again with a new date."""
+        sql = "UPDATE models SET card = ?, item = ? WHERE model = ?"
+        await self._journal.write(lambda conn: conn.execute(sql, (card, item, model)))
+
     async def get(self, model: str) -> ModelRow | None:
         """One own model."""
         sql = "SELECT * FROM models WHERE model = ?"

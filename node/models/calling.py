@@ -46,7 +46,7 @@ from protocols.inference.messages import (
 log = structlog.get_logger(__name__)
 
 ATTEMPTS = 3  # of one request; all but the first cost nothing
-ATTEMPT_TIMEOUT_S = 40.0  # a provider gives itself 30 s to compute
+ATTEMPT_TIMEOUT_S = 35.0  # a provider gives itself 30 s to compute; three attempts fit into a call's 120 s
 RETRY_AFTER_S = 0.5
 MAX_LOSSES = 3
 MAX_TEXTS = 2_048  # of one call, as in the OpenAI dialect; sent in requests of MAX_INPUTS

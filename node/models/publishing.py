@@ -16,6 +16,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
+from contracts.errors import Reverted
 from node.journal.models import ModelRow
 from node.journal.models import Models as ModelStore
 from node.models.errors import BadCall, NotBetter
@@ -37,6 +38,8 @@ from protocols.inference.card import (
 from protocols.inference.weights import WeightsTree
 from protocols.offers.offer import MAX_LIFETIME_S
 from protocols.wei import MAX_WEI
+
+RENEW_S = 30 * 86_400  # before a card ends: a node that is started once a month keeps its models known
 
 log = structlog.get_logger(__name__)
 
@@ -95,11 +98,30 @@ class Publishing:
         return await self._advance(row)
 
     async def resume(self) -> None:
-        """Finish publications that a crash cut off; call it when the wallet is unlocked."""
+        """Finish publications that a crash cut off, renew cards that end soon; call it when the wallet is unlocked."""
         for row in await self._store.all():
             if row.state == "publishing":
-                log.info("publication resumes", model=row.model)
-                await self._advance(row)
+                await self._take_up(row)
+            elif row.state == "published":
+                await self._renew(row)
+
+    async def _take_up(self, row: ModelRow) -> None:
+        log.info("publication resumes", model=row.model)
+        try:
+            await self._advance(row)
+        except Reverted as err:  # a dataset was revoked: nothing that trying again could mend
+            log.warning("the chain refuses a model", model=row.model, reason=str(err))
+
+    async def _renew(self, row: ModelRow) -> None:
+        """Tell the same card with a new date while its model is still served; the chain knows it already."""
+        assert row.card is not None
+        card, now = decode(row.card, ModelCard, max_bytes=MAX_BODY_BYTES), self._clock()
+        if card.expires_at > now + RENEW_S:
+            return
+        body = encode(msgspec.structs.replace(card, created_at=now, expires_at=now + MAX_LIFETIME_S))
+        item = await self._announcer.announce(KIND, body, card.domain)
+        await self._store.renewed(row.model, body, item.id)
+        log.info("model card renewed", model=row.model, domain=card.domain)
 
     async def _advance(self, row: ModelRow) -> ModelRow:
         assert row.card is not None
@@ -133,6 +155,11 @@ class Publishing:
                 f"{MAX_WEIGHTS} and {MAX_DATASETS}",
                 hint="train with a filter, so that fewer datasets take part",
             )
+        if self._policy.publisher_bps > MAX_PUBLISHER_BPS:
+            raise BadCall(
+                f"models.publisher_bps is {self._policy.publisher_bps}, at most {MAX_PUBLISHER_BPS} is taken: "
+                "whose data trained a model gets a part of what it earns",
+            )
         weights = [(share.address, share.weight_ppm) for share in manifest.shares]
         return ModelCard(
             network=self._policy.network,
@@ -148,7 +175,7 @@ class Publishing:
             claim=_claim(found),
             price_wei=str(price_wei),
             payee=Address(self._registry.address),
-            publisher_bps=min(self._policy.publisher_bps, MAX_PUBLISHER_BPS),
+            publisher_bps=self._policy.publisher_bps,
             weights=[Weight(address=address, weight_ppm=weight) for address, weight in weights],
             weights_root=WeightsTree(weights).root,
             datasets=list(manifest.datasets),

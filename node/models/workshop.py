@@ -15,7 +15,7 @@ from node.embed.embedder import Embedder
 from node.journal.models import ModelRow
 from node.journal.models import Models as ModelStore
 from node.models.artifacts import Artifacts, Manifest, Report, model_id
-from node.models.errors import BadCall, UnknownModel
+from node.models.errors import BadArtifact, BadCall, UnknownModel
 from node.models.evaluate import Evaluation, judge_classes, judge_retrieval
 from node.models.examples import Corpus
 from node.models.gathering import gather, label_corpus, label_key, parse_filter, retrieval_corpus
@@ -120,8 +120,14 @@ class Workshop:
             return await self._keep(manifest, trained)
 
     async def all(self) -> list[TrainedModel]:
-        """Every own model, newest first."""
-        return [await self._load(row) for row in await self._store.all()]
+        """Every own model, newest first; one whose files are damaged is left out, and said so in the log."""
+        found = []
+        for row in await self._store.all():
+            try:
+                found.append(await self._load(row))
+            except BadArtifact as err:
+                log.warning("model cannot be read", model=row.model, reason=str(err))
+        return found
 
     async def get(self, model: str) -> TrainedModel:
         """Raises UnknownModel, BadArtifact."""

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from node.models.errors import BadCall, NoProvider, PaymentRequired, UnknownModel, WrongReceipt
+from node.network.errors import PeerVanished
 from node.wallet.errors import WalletLocked
 from protocols.codec import decode, encode
 from protocols.errors import Malformed
@@ -18,7 +19,7 @@ from protocols.inference.messages import (
 )
 from protocols.inference.weights import WeightsTree
 from tests.support.items import ALICE, BOB
-from tests.support.models import REGISTRY, Crier, Room, silent
+from tests.support.models import REGISTRY, Crier, Room, open_room, silent
 
 PRICE = 1_000
 
@@ -59,8 +60,6 @@ class Tamper:
         reply = await self._inner(peer, body)
         if self.lose:
             self.lose -= 1
-            from node.network.errors import PeerVanished
-
             raise PeerVanished("the line broke after the answer was made")
         return encode(self.change(decode(reply, InferenceReply, max_bytes=MAX_REPLY_BYTES)))
 
@@ -172,6 +171,22 @@ async def test_the_same_request_is_answered_again_without_a_charge(builder: Room
     first, second = await send(consumer, request), await send(consumer, request)
     assert first.outputs == second.outputs
     assert (await builder.accounts.of(model, consumer.account.address)).served_wei == PRICE
+
+
+async def test_a_provider_killed_between_charge_and_answer_serves_after_its_restart(
+    builder: Room, consumer: Room, model: str, hub, chain, catalogs, tmp_path
+):
+    tamper = Tamper(builder)
+    tamper.lose = 3
+    request = await asked(consumer, model, PRICE)
+    with pytest.raises(PeerVanished):
+        await send(consumer, request)  # charged, computed, and the line broke
+    async with open_room(hub, ALICE, 1, tmp_path / "builder", chain, catalogs) as restarted:
+        restarted.models.serve()
+        assert (await send(consumer, request)).refusal is None
+        assert (await restarted.accounts.of(model, consumer.account.address)).served_wei == PRICE
+        fresh = await asked(consumer, model, PRICE, number=2)
+        assert (await send(consumer, fresh)).refusal.kind == "payment_required"
 
 
 async def test_a_used_id_with_another_content_is_refused(builder: Room, consumer: Room, model: str):

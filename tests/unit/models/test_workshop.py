@@ -172,6 +172,33 @@ async def test_a_publication_that_was_killed_goes_on_with_the_same_card(builder:
     assert builder.chain.keys == [f"model:{model}:publish"]
 
 
+async def test_a_card_that_ends_soon_is_told_again(builder: Room):
+    model = str((await trained(builder))["model"])
+    await builder.models.publish(model, 5_000)
+    first = (await builder.store.get(model)).item
+    await builder.models.resume()
+    assert (await builder.store.get(model)).item == first
+    builder.now += 70 * 86_400
+    await builder.models.resume()
+    builder.now += 30 * 86_400  # the first card is over
+    (card,) = await builder.models.cards()
+    assert card.model == model
+    assert builder.chain.keys == [f"model:{model}:publish"]
+
+
+async def test_a_share_that_leaves_contributors_nothing_is_refused(builder: Room):
+    model = str((await trained(builder))["model"])
+    builder.publishing._policy = msgspec.structs.replace(builder.publishing._policy, publisher_bps=9_001)
+    with pytest.raises(BadCall, match="publisher_bps"):
+        await builder.models.publish(model, 5_000)
+
+
+async def test_one_damaged_model_does_not_hide_the_others(builder: Room):
+    models = [str((await trained(builder, task))["model"]) for task in ("retrieval", "classification")]
+    (builder.artifacts._folder / models[0] / "card.json").write_text("{")
+    assert [view.model for view in await builder.models.list()] == models[1:]
+
+
 async def test_a_model_that_is_not_better_is_not_published_unless_forced(builder: Room):
     records = [
         msgspec.structs.replace(record, title=f"unrelated{number} heading{number}")
