@@ -43,6 +43,7 @@ from node.rpc.methods import (
 )
 from node.rpc.registry import Registry
 from node.rpc.server import open_rpc
+from protocols.offers.offer import Offer
 
 if TYPE_CHECKING:
     from node.app import Node
@@ -109,6 +110,10 @@ class Facts:
         """The own address, '' without a wallet."""
         return self._node.wallet.address if self._node.wallet.exists else ""
 
+    def _market(self) -> dict[str, int]:
+        offers = list(self._node.market.catalog.every(Offer))
+        return {"offers_seen": len(offers), "mine": sum(one.item.signer == self.whose() for one in offers)}
+
     async def facts(self) -> dict[str, Any]:
         """peer_id, address, listen, peers, shard, wallet, block."""
         node = self._node
@@ -121,6 +126,7 @@ class Facts:
             "shard": {"records": await node.carriage.shard.count()},
             "wallet": {"locked": node.wallet.locked, "balance": balance},
             "console": self.console,
+            "market": self._market(),
             "domains": node.market.gossip.domains,
             "block": block,
         }
