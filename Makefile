@@ -50,7 +50,11 @@ devnet: install npm ## a chain, the contracts, a bootstrap node and three nodes
 
 test: check ## everything that CI runs; without npm the tests that need a chain say so and are skipped
 	-@$(MAKE) --no-print-directory npm
-	$(PY) -m pytest -m "not slow" --ignore=tests/unit -q
+	@mkdir -p build; { $(PY) -m tests.support.kubo; $(PY) -m tests.support.jsipfs; } >build/foreign-peers.log 2>&1 & \
+	  foreign=$$!; trap 'kill $$foreign 2>/dev/null || true' EXIT; \
+	  $(PY) -m pytest -m "not slow and not interop" --ignore=tests/unit -q; \
+	  wait $$foreign || echo "foreign peers could not all be installed: build/foreign-peers.log says why"; \
+	  $(PY) -m pytest -m "interop and not slow" tests/unit/contracts tests/integration -q
 
 test-slow: install npm ## what takes longer than CI allows
 	$(PY) -m pytest -m slow -q
