@@ -65,6 +65,8 @@ STATUS: dict[str, tuple[int, str]] = {
     "bad_artifact": (500, SERVER),
 }
 
+CODES = {"unknown_model": "model_not_found"}  # kinds that OpenAI's clients know under a name of their own
+
 
 def bad(message: str, param: str | None = None) -> Refused:
     """A request that is wrong in itself."""
@@ -82,4 +84,5 @@ def refusal(err: Exception) -> Refused:
         return Refused(500, f"internal error {incident}; see the node's log", type=SERVER, code="internal")
     status, type = STATUS.get(kind, (500, SERVER))
     hint = getattr(err, "hint", "")
-    return Refused(status, f"{err}. {hint}" if hint else str(err), type=type, code=kind)
+    code = CODES.get(kind, kind)
+    return Refused(status, f"{err}. {hint}" if hint else str(err), type=type, code=code)

@@ -367,10 +367,16 @@ def silent(**_: object) -> None:
     """Nobody watches the progress."""
 
 
+_REVIEWS: dict[tuple[int, tuple[str, ...], int], list[ShardRecord]] = {}
+
+
 async def reviews(count: int, owners: Sequence[str] = ("",), *, seed: int = 3) -> list[ShardRecord]:
     """Made-up reviews: a title of rare words, a text that repeats some of them among stock words; the vector is of
     both.
     """
+    known = _REVIEWS.get((count, tuple(owners), seed))
+    if known is not None:
+        return list(known)
     rng = random.Random(seed)
     embedder = Embedder()
     rows = []
@@ -381,7 +387,9 @@ async def reviews(count: int, owners: Sequence[str] = ("",), *, seed: int = 3) -
         text = " ".join(rng.choices(STOCK, k=12) + rare[1:] + rng.choices(STOCK, k=12) + [label] * 2)
         rows.append((title, text, label, owners[number % len(owners)]))
     vectors = await embedder.embed([f"{title}\n{text}" for title, text, *_ in rows])
-    return [_record(row, vector, embedder.model_id) for row, vector in zip(rows, vectors, strict=True)]
+    made = [_record(row, vector, embedder.model_id) for row, vector in zip(rows, vectors, strict=True)]
+    _REVIEWS[count, tuple(owners), seed] = made
+    return list(made)
 
 
 def _record(row: tuple[str, str, str, str], vector: np.ndarray, model_id: str) -> ShardRecord:

@@ -138,7 +138,8 @@ async def test_a_body_that_makes_no_sense_is_a_bad_request(house: House, body: b
 
 
 async def test_what_cannot_be_had_is_refused_before_it_is_paid(house: House):
-    assert (await house.embed(model="unknown")).status_code == 404
+    unknown = await house.embed(model="unknown")
+    assert (unknown.status_code, error(unknown)["code"]) == (404, "model_not_found")
     assert (await house.embed(model=CLASSIFIER.model)).status_code == 400
     assert (await house.embed(dimensions=3)).status_code == 400
     assert (await house.embed(input=["x"] * 2_049)).status_code == 400

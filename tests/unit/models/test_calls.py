@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 import pytest
 import trio
 
+from node.market.catalog import Catalog
 from node.models.errors import BadCall, NoProvider, PaymentRequired, UnknownModel, WrongReceipt
 from node.network.errors import PeerVanished
 from node.wallet.errors import WalletLocked
 from protocols.codec import decode, encode
 from protocols.errors import Malformed
-from protocols.inference.card import Weight, lane
+from protocols.inference.card import ModelCard, Weight, lane
 from protocols.inference.messages import (
     MAX_REPLY_BYTES,
     PROTOCOL,
@@ -19,18 +25,56 @@ from protocols.inference.messages import (
 )
 from protocols.inference.weights import WeightsTree
 from tests.support.items import ALICE, BOB
-from tests.support.models import REGISTRY, Crier, Room, open_room, silent
+from tests.support.models import REGISTRY, Chain, Crier, Room, open_room, reviews, silent
+from tests.support.wire import Hub
+from tests.unit.models.conftest import CONTRIBUTORS
 
 PRICE = 1_000
 
 
+class Made(NamedTuple):
+    """A published retriever: Alice's folder after the daemon has stopped, what the chain knows, and the signed card."""
+
+    model: str
+    folder: Path
+    published: dict[bytes, dict[str, object]]
+    card: bytes
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Trained once; every test opens a copy."""
+    folder = tmp_path_factory.mktemp("made")
+
+    async def make() -> Made:
+        chain, catalogs = Chain(), []
+        async with open_room(Hub(), ALICE, 1, folder, chain, catalogs, await reviews(360, ("", *CONTRIBUTORS))) as room:
+            found = await room.models.train("fashion", "retrieval", progress=silent)
+            await room.models.publish(str(found["model"]), PRICE)
+            (listed,) = catalogs[0].every(ModelCard)
+            return Made(str(found["model"]), folder, chain.published, listed.item.raw)
+
+    return trio.run(make)
+
+
 @pytest.fixture
-async def model(builder: Room, consumer: Room, contributor: Room) -> str:
+async def builder(made: Made, hub: Hub, chain: Chain, catalogs: list[Catalog], tmp_path: Path) -> AsyncIterator[Room]:
+    """Alice after a restart."""
+    shutil.copytree(made.folder, tmp_path / "builder")
+    chain.published.update(made.published)
+    records = await reviews(360, ("", *CONTRIBUTORS))
+    async with open_room(hub, ALICE, 1, tmp_path / "builder", chain, catalogs, records) as room:
+        await room.catalog.load()
+        yield room
+
+
+@pytest.fixture
+async def model(made: Made, builder: Room, consumer: Room, contributor: Room) -> str:
     """A retriever that Alice serves and everybody knows."""
-    found = await builder.models.train("fashion", "retrieval", progress=silent)
-    await builder.models.publish(str(found["model"]), PRICE)
+    for room in (consumer, contributor):
+        await room.catalog.admit(made.card, None)
     builder.models.serve()
-    return str(found["model"])
+    return made.model
 
 
 async def send(consumer: Room, request: InferenceRequest) -> InferenceReply:
