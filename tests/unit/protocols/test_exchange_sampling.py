@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections import Counter
 
 import msgspec
@@ -204,3 +205,26 @@ def test_a_small_honest_sample_is_given_room_and_a_large_one_is_not() -> None:
 def test_scatter_is_hoeffdings_bound() -> None:
     assert scatter(0) == scatter(1) == 1_000_000
     assert scatter(230) == pytest.approx(100_000, rel=0.01)  # exp(-2 * 230 * 0.1^2) = 0.01
+
+
+def test_a_small_sample_has_the_room_that_chance_takes_and_a_large_one_little() -> None:
+    assert scatter(0) == scatter(1) == 1_000_000
+    assert scatter(25) == pytest.approx(303_000, abs=1_000)  # sqrt(ln 100 / 50)
+    assert scatter(10_000) < 20_000
+
+
+def test_an_honest_offer_is_refused_at_most_one_time_in_a_hundred() -> None:
+    """Records are good or bad like a coin, which scatters most: the bound must hold even so."""
+    draw, refused = random.Random(3), 0
+    for _ in range(2_000):
+        mean = sum(draw.random() < 0.5 for _ in range(40)) * 1_000_000 // 40
+        claim = Claim({"validity": 500_000}, {}, records=40, cells=1)
+        seen = Measured({"validity": mean}, {}, records_milli=40_000, opened=1)
+        refused += not judge_sample(claim, seen, Tolerances(quality=0)).ok
+    assert refused <= 20
+
+
+def test_a_dataset_of_which_half_is_rubbish_is_seen_through_by_a_hundred_records() -> None:
+    claim = Claim({"validity": 900_000}, {}, records=100, cells=4)
+    seen = Measured({"validity": 450_000}, {}, records_milli=100_000, opened=4)
+    assert not judge_sample(claim, seen, Tolerances()).ok

@@ -178,9 +178,10 @@ def test_a_payload_over_the_limit_is_not_even_looked_at() -> None:
         parse(SEALED.payload, max_bytes=len(SEALED.payload) - 1)
 
 
-def test_an_announced_index_larger_than_the_file_is_refused() -> None:
+@pytest.mark.parametrize("cells", [2, 3, (1 << 18) + 1, (1 << 32) - 1])
+def test_an_announced_index_larger_than_the_file_is_refused(cells: int) -> None:
     with pytest.raises(Malformed, match="index"):
-        parse(b"SWSEALED" + (1).to_bytes(4, "big") + b"\xff\xff\xff\xff" + bytes(100))
+        parse(b"SWSEALED" + (1).to_bytes(4, "big") + cells.to_bytes(4, "big") + b"\0\1" + bytes(65))
 
 
 def test_a_later_version_says_so() -> None:
