@@ -140,6 +140,17 @@ contract RewardPoolTest is Base {
         rewards.rewardLane(MODEL, 9, ITEM);
     }
 
+    /// With fees enough from others beta decides: of the new part only, never of the old one again.
+    function test_only_the_new_part_of_a_lane_counts() public {
+        model();
+        vm.prank(carol);
+        models.pay(MODEL, 100_000e18);
+        served(100e18);
+        assertEq(rateLane(bob), FEE * BETA / 1e6);
+        served(300e18);
+        assertEq(rateLane(bob), 2 * FEE * BETA / 1e6);
+    }
+
     /// A lane has one model: an id that only shares the lane is no ticket.
     function test_a_foreign_id_on_the_same_lane_is_no_second_ticket() public {
         model();
