@@ -10,9 +10,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import msgspec
 import pytest
 import trio
 
+from contracts.errors import Reverted
+from node.exchange.buyer import Saved
+from protocols.exchange.handover import cell_fault_evidence, key_fault_evidence
+from protocols.exchange.machine import BuyerState, restore
+from protocols.sealed import parse
 from tests.integration.test_exchange import TOKENS, Place, chain, meet, place
 from tests.support import hostile
 from tests.support.items import ALICE, BOB
@@ -161,3 +167,26 @@ async def test_a_bond_that_covers_no_further_sale_is_refused(place: Place, monke
         deal = await it.buy()
         assert await it.bob.over(deal) == "refused"
         assert "bond" in (await it.bob.desk.view(deal)).reason
+
+
+async def test_a_buyer_cannot_dispute_what_is_right(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every cell and the posted key of an honest sale: the contract decrypts as we do, and finds no fault."""
+    hostile.become("silent-buyer", monkeypatch.setattr)
+    async with scene(place) as it:
+        deal = await it.buy()
+        await it.reaches(deal, "confirming")
+        it.later(TO_THE_MARGIN_S)
+        await it.seller_reaches(deal, "delivered")
+        row = await it.bob.deals.get(deal)
+        assert row is not None
+        state = restore(msgspec.msgpack.decode(row.machine, type=Saved).state, BuyerState)
+        assert state.key is not None
+        payload = parse(place.pantry.held[state.terms.cid])
+        sale = it.bob.chain.sale
+        for index in range(payload.cells):
+            evidence = cell_fault_evidence(payload, index, state.content_key, int(state.sale))
+            with pytest.raises(Reverted, match="NoFault"):
+                await it.bob.transactor.once(f"cell {index}", sale.dispute_cell(*evidence.arguments()))
+            claim = key_fault_evidence(payload, index, state.secret, state.key, int(state.sale))
+            with pytest.raises(Reverted, match="NoFault"):
+                await it.bob.transactor.once(f"key {index}", sale.dispute_key(*claim.arguments()))
