@@ -149,7 +149,7 @@ class Models(msgspec.Struct, frozen=True, kw_only=True):
         int, why("a fifth for evaluation: ± 3 % at some hundred records", ge=10_000, le=500_000)
     ] = 200_000
     publisher_bps: Annotated[
-        int, why("the builder's share of the revenue; the rest goes to whose data trained the model", ge=0, le=10_000)
+        int, why("the builder's share of the revenue; the rest goes to whose data trained the model", ge=0, le=9_000)
     ] = 4_000
     price_wei: Annotated[Wei, why("one unit of inference, when `models.publish` names none")] = parse_amount("0.001tok")
 
