@@ -22,6 +22,8 @@ RETRY_LIMIT_S = 3_600
 B = Buyer
 _AFTER_LOCK = (B.LOCKED, B.KEYED, B.VERIFIED, B.CONFIRMING, B.AWAITING_REFUND, B.REFUNDING, B.DISPUTING)
 
+_HINDERED = (B.FETCHED, B.SAMPLED, B.KEYED, B.VERIFIED)  # their actions need an endpoint or the block store
+
 
 def begin(terms: Terms, secret: bytes) -> BuyerState:
     """A purchase, not yet journalled. `secret` comes from `handover.one_time_key`."""
@@ -247,6 +249,10 @@ def _rest(state: BuyerState, event: ev.Failed, now: Clock) -> BuyerState:
     return msgspec.structs.replace(state, attempt=attempt, retry_at=now.time + rest_s, reason=event.reason)
 
 
+def _hindered(state: BuyerState, event: ev.Hindered, now: Clock) -> BuyerState:
+    return msgspec.structs.replace(state, retry_at=now.time + RETRY_S, reason=event.reason)
+
+
 def _rested(state: BuyerState, event: ev.Tick, now: Clock) -> BuyerState:
     if 0 < state.retry_at <= now.time:
         return msgspec.structs.replace(state, retry_at=0)
@@ -301,4 +307,6 @@ BUYER_TABLE: dict[tuple[Buyer, type], Handler] = {
     (B.DISPUTING, ev.Failed): _call_failed,
     (B.DISPUTING, ev.Tick): _rested,
     **{(phase, ev.Undone): _undone for phase in _AFTER_LOCK},
+    **{(phase, ev.Hindered): _hindered for phase in _HINDERED},
+    **{(phase, ev.Tick): _rested for phase in _HINDERED},
 }

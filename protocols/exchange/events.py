@@ -100,6 +100,12 @@ class OfferRead(msgspec.Struct, frozen=True, tag=True):
     covered: bool
 
 
+class Hindered(msgspec.Struct, frozen=True, tag=True):
+    """AskSample, ReadOffer, Verify or Import could not be carried out now: no endpoint, no block store. It rests."""
+
+    reason: str
+
+
 class Cancelled(msgspec.Struct, frozen=True, tag=True):
     """The user changed his mind; counts only before the lock."""
 
@@ -296,8 +302,8 @@ class Claim(msgspec.Struct, frozen=True, tag=True):
 
 
 BuyerEvent = (
-    Tick | Fetched | FetchFailed | Judged | OfferRead | Cancelled | Locked | KeyGiven | KeyDenied | Posted | Checked
-    | Faulted | Imported | Finished | Proven | Undone | Failed | Withdrawn
+    Tick | Fetched | FetchFailed | Judged | OfferRead | Hindered | Cancelled | Locked | KeyGiven | KeyDenied | Posted
+    | Checked | Faulted | Imported | Finished | Proven | Undone | Failed | Withdrawn
 )  # fmt: skip
 SellerEvent = Tick | LockSeen | KeyAsked | Delivered | KeyLost | Finished | Proven | Undone | Failed
 BuyerAction = (

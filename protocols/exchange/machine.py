@@ -36,7 +36,8 @@ A driver's whole job:
  1. `state, actions = step(state, event, now)`; write the state to the journal; only then start the actions. An action
     equal to one that is running is not started again.
  2. Carry an action out and report the matching event; it does not matter how often. Contract calls go through
-    `Transactor.once(action.key, …)`, so a repeated one is the same transaction. Its failure is reported as `Failed`.
+    `Transactor.once(action.key, …)`, so a repeated one is the same transaction. Its failure is reported as `Failed`,
+    that of AskSample, ReadOffer, Verify or Import as `Hindered`; both rest, and a Tick asks for them again.
  3. Feed `Tick` with the newest block at every block, and the contract's events about the sale in their order, as soon
     as they are deep enough to count; `Undone` when a reorganisation took the lock back.
  4. After a start: for every journalled state that is no `ended` one, start `resume(state)`, then feed what the chain

@@ -270,6 +270,8 @@ class World:
     def _run_buyer(self, action: Any) -> None:
         terms = self.buyer.terms
         match action:
+            case ev.AskSample() | ev.ReadOffer() | ev.Verify() | ev.Import() if self.outage > 0:
+                self.tell_buyer(ev.Hindered("no connection"))
             case ev.Fetch():
                 self.tell_buyer(ev.Fetched(terms.root, terms.cells))
             case ev.AskSample():

@@ -80,6 +80,7 @@ BUYER_EVENTS: dict[str, tuple[Any, Clock]] = {
     "offer dead": (ev.OfferRead(ROOT, 100, "5", live=False, covered=True), NOW),
     "offer uncovered": (ev.OfferRead(ROOT, 100, "5", live=True, covered=False), NOW),
     "offer other": (ev.OfferRead(bytes(32), 100, "5", live=True, covered=True), NOW),
+    "hindered": (ev.Hindered("no endpoint"), NOW),
     "cancelled": (ev.Cancelled(), NOW),
     "locked": (ev.Locked("9", 2_000), NOW),
     "key given": (ev.KeyGiven(KEY), NOW),
@@ -108,11 +109,11 @@ BUYER_CASES: list[tuple[Buyer, dict[str, Any], dict[str, Buyer]]] = [
         {"fetched": B.FETCHED, "cancelled": B.REFUSED}
         | dict.fromkeys(["fetched other", "fetched short", "fetch failed"], B.REFUSED),
     ),
-    (B.FETCHED, {}, {"judged good": B.SAMPLED, "judged bad": B.REFUSED, "cancelled": B.REFUSED}),
+    (B.FETCHED, {}, {"hindered": B.FETCHED, "judged good": B.SAMPLED, "judged bad": B.REFUSED, "cancelled": B.REFUSED}),
     (
         B.SAMPLED,
         {},
-        {"offer": B.LOCKING, "cancelled": B.REFUSED}
+        {"hindered": B.SAMPLED, "offer": B.LOCKING, "cancelled": B.REFUSED}
         | dict.fromkeys(["offer dear", "offer dead", "offer uncovered", "offer other"], B.REFUSED),
     ),
     (B.LOCKING, {}, {"locked": B.LOCKED, "lock failed": B.LOCKING, "lock reverted": B.REFUSED}),
@@ -150,6 +151,7 @@ BUYER_CASES: list[tuple[Buyer, dict[str, Any], dict[str, Buyer]]] = [
         B.KEYED,
         {"key": KEY},
         {
+            "hindered": B.KEYED,
             "checked": B.VERIFIED,
             "false key": B.AWAITING_REFUND,
             "false cell": B.DISPUTING,
@@ -165,6 +167,7 @@ BUYER_CASES: list[tuple[Buyer, dict[str, Any], dict[str, Buyer]]] = [
         B.KEYED,
         {"key": KEY, "posted": KEY},
         {
+            "hindered": B.KEYED,
             "checked": B.VERIFIED,
             "false key": B.DISPUTING,
             "false cell": B.DISPUTING,
@@ -179,6 +182,7 @@ BUYER_CASES: list[tuple[Buyer, dict[str, Any], dict[str, Buyer]]] = [
         B.KEYED,
         {"key": KEY, "posted": OTHER_KEY},
         {
+            "hindered": B.KEYED,
             "checked": B.VERIFIED,
             "false key": B.KEYED,
             "false cell": B.DISPUTING,
@@ -193,6 +197,7 @@ BUYER_CASES: list[tuple[Buyer, dict[str, Any], dict[str, Buyer]]] = [
         B.KEYED,
         {"key": KEY, "posted": KEY, "paid": True},
         {
+            "hindered": B.KEYED,
             "checked": B.VERIFIED,
             "false key": B.LOST,
             "false cell": B.DISPUTING,
@@ -206,6 +211,7 @@ BUYER_CASES: list[tuple[Buyer, dict[str, Any], dict[str, Buyer]]] = [
         B.VERIFIED,
         {"key": KEY, "content_key": bytes(32)},
         {
+            "hindered": B.VERIFIED,
             "imported": B.CONFIRMING,
             "posted": B.VERIFIED,
             "posted other": B.VERIFIED,
@@ -218,6 +224,7 @@ BUYER_CASES: list[tuple[Buyer, dict[str, Any], dict[str, Buyer]]] = [
         B.VERIFIED,
         {"key": KEY, "content_key": bytes(32), "paid": True},
         {
+            "hindered": B.VERIFIED,
             "imported": B.SETTLED,
             "posted": B.VERIFIED,
             "posted other": B.VERIFIED,
@@ -562,6 +569,16 @@ def test_a_call_that_may_be_under_way_is_repeated_under_its_name_and_a_reverted_
     assert isinstance(first, ev.Confirm)
     assert isinstance(second, ev.Confirm)
     assert first.key != second.key
+
+
+@pytest.mark.parametrize("phase", [B.FETCHED, B.SAMPLED, B.KEYED, B.VERIFIED])
+def test_what_was_hindered_is_asked_for_again(phase: Buyer) -> None:
+    state = buyer(phase, key=KEY, content_key=bytes(32))
+    rested, actions = step(state, ev.Hindered("no endpoint"), NOW)
+    assert actions == [ev.Wait(1_015)]
+    assert step(rested, ev.Tick(), Clock(1_014, 101)) == (rested, [])
+    again, actions = step(rested, ev.Tick(), Clock(1_015, 101))
+    assert actions == resume(state) == resume(again)
 
 
 def test_retries_rest_longer_each_time_up_to_an_hour() -> None:
