@@ -1,6 +1,6 @@
 """`make demo`: one whole turn of the flywheel between real daemons, on real data, told as it happens.
 
-    python -m tests.demo [--folder build/demo] [--records 300] [--calls 20]
+    python -m tests.demo [--folder build/demo] [--records 240] [--calls 20]
 
 Starts a chain and five daemons (a bootstrap node, two contributors, a builder, a consumer), runs the turn of
 `tests/support/turn.py` over their sockets, audits the books from the chain, writes `<folder>/report.json` as
@@ -56,7 +56,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("build/demo"))
-    parser.add_argument("--records", type=int, default=300, help="reviews of each contributor")
+    parser.add_argument("--records", type=int, default=240, help="reviews of each contributor")
     parser.add_argument("--calls", type=int, default=20, help="paid calls of the consumer")
     return parser.parse_args()
 
