@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trio
 
-from contracts.chain import Chain, open_chain
+from contracts.chain import Chain, Receipt, open_chain
 from contracts.params import Deployment
 from node.blocks import NotFound as BlockNotFound
 from node.exchange.buyer import Purchases
@@ -22,16 +22,22 @@ from node.exchange.desk import DealDesk
 from node.exchange.importer import ShardImporter
 from node.exchange.seller import Sales
 from node.exchange.watch import ChainWatch
+from node.feedback.rewards import Owed, Rewards
+from node.feedback.service import Feedback
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
 from node.journal.cursors import Cursors
 from node.journal.deals import Deals
+from node.journal.demands import Demands as DemandStore
+from node.journal.feedback import FeedbackStore
 from node.journal.publications import Publications
 from node.journal.transactions import Transactions
 from node.market.catalog import Catalog
+from node.market.demands import DemandDesk
 from node.market.gossip import Gossip
 from node.market.kinds import Context
 from node.market.offers import OfferPolicy, Offers
+from node.market.search import Search
 from node.observe.events import EventBus
 from node.refine import Facts, RawItem, Refiner, score_record
 from node.shard import Shard, open_shard
@@ -74,6 +80,16 @@ class Pantry:
         return [Cid(cid) for cid in self.held]
 
 
+class NoModels:
+    """Nobody here has trained a model."""
+
+    async def claimable(self) -> list[Owed]:
+        return []
+
+    async def claim(self, source: str) -> Receipt:
+        raise AssertionError(f"{source} was never offered")
+
+
 class Trader:
     """What a test reaches for."""
 
@@ -94,6 +110,11 @@ class Trader:
         desk: DealDesk,
         deals: Deals,
         publications: Publications,
+        demands: DemandDesk,
+        search: Search,
+        feedback: Feedback,
+        rewards: Rewards,
+        events: EventBus,
     ) -> None:
         self.account = account
         self.wire = wire
@@ -109,6 +130,11 @@ class Trader:
         self.desk = desk
         self.deals = deals
         self.publications = publications
+        self.demands = demands
+        self.search = search
+        self.feedback = feedback
+        self.rewards = rewards
+        self.events = events
 
     async def own(self, texts: Sequence[str], domain: str = "fashion") -> None:
         """Refine texts into the shard as this trader's own records."""
@@ -160,6 +186,19 @@ async def open_trader(
             secret=hashlib.sha256(key).digest(), caution=Caution(confirmations=0, margin_s=600, release_s=60),
             events=events, clock=_now,
         )  # fmt: skip
+        demands = DemandDesk(
+            embedder=embedder, store=DemandStore(journal), catalog=catalog, gossip=gossip, context=context,
+            events=events, clock=_now, lifetime_s=3_600,
+        )  # fmt: skip
+        search = Search(shard=shard, embedder=embedder, catalog=catalog, offers=offers, wire=wire)
+        feedback = Feedback(
+            wallet=account, chain=chain, transactor=transactor, store=FeedbackStore(journal), deals=deals,
+            catalog=catalog, gossip=gossip, context=context, clock=_now,
+        )  # fmt: skip
+        rewards = Rewards(
+            wallet=account, chain=chain, transactor=transactor, publications=publications, models=NoModels()
+        )
+        search.serve()
         nursery = await enter(trio.open_nursery())
         stack.callback(hub.leave, wire)
         stack.callback(nursery.cancel_scope.cancel)
@@ -173,6 +212,7 @@ async def open_trader(
             account=account, wire=wire, chain=chain, transactor=transactor, shard=shard, embedder=embedder,
             catalog=catalog, gossip=gossip, offers=offers, purchases=purchases, sales=sales,
             desk=DealDesk(purchases, deals, Transactions(journal)), deals=deals, publications=publications,
+            demands=demands, search=search, feedback=feedback, rewards=rewards, events=events,
         )  # fmt: skip
 
 
