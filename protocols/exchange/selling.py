@@ -39,6 +39,7 @@ class Seller(StrEnum):
 S = Seller
 SELLER_ENDS = frozenset({S.PAID, S.REFUNDED, S.DISPUTED, S.VOID})
 _OPEN = (S.SEEN, S.LOCKED, S.HANDED_OVER, S.POSTING, S.DELIVERED, S.CLAIMING, S.EXPIRED, S.GONE)
+_UNSENT = frozenset({S.SEEN, S.LOCKED})  # LOCKED too: a reorganisation may have taken blocks off the lock since
 _MAY_HAVE_KEY = frozenset({S.LOCKED, S.HANDED_OVER, S.POSTING, S.DELIVERED, S.CLAIMING, S.PAID})
 
 
@@ -133,11 +134,12 @@ def _go(state: SellerState, phase: Seller, **changes: Any) -> SellerState:
 
 
 def _answer(state: SellerState, now: Clock) -> ev.HandOver | ev.Deny:
+    deep = now.block - state.block
+    if state.phase in _UNSENT and not state.handed_over and deep < state.caution.confirmations:
+        need = state.caution.confirmations
+        return ev.Deny("not_final", f"the lock is {max(0, deep)} blocks deep, {need} are needed")
     if state.phase in _MAY_HAVE_KEY or (state.handed_over and state.phase is S.EXPIRED):
         return ev.HandOver(state.sale, state.buyer_public)
-    if state.phase is S.SEEN:
-        deep = max(0, now.block - state.block)
-        return ev.Deny("not_final", f"the lock is {deep} blocks deep, {state.caution.confirmations} are needed")
     return ev.Deny("no_sale", f"this sale is {state.phase}")
 
 

@@ -206,6 +206,7 @@ class World:
         self.buyer_journal = store(begin(terms, SECRET))
         self.seller_journal: dict[int, bytes] = {}
         self.todo: list[tuple[str, int, Any, int]] = [("buyer", 0, action, self.block) for action in resume(self.buyer)]
+        self.told: set[int] = set()  # sales whose key has left
         self.reported: set[tuple[str, int, int, str]] = set()
 
     # --- what stands in the journals ---
@@ -306,14 +307,16 @@ class World:
 
     def _answer(self, sale: int, answer: ev.HandOver | ev.Deny) -> None:
         """The reply reaches the buyer only if he still asks for this sale, as a reply on a stream would."""
+        if isinstance(answer, ev.HandOver):
+            locked_in = max(block for block, it, event in self.contract.log if it == sale and event == "locked")
+            assert sale in self.told or self.block - locked_in >= DEPTH, "a key left before its lock was deep enough"
+            self.told.add(sale)
         if self.buyer.sale != str(sale):
             return
         if isinstance(answer, ev.Deny):
             self.tell_buyer(ev.KeyDenied(answer.reason))
-            return
-        locked_in = max(block for block, it, event in self.contract.log if it == sale and event == "locked")
-        assert self.block - locked_in >= DEPTH, "a key left before its lock was deep enough"
-        self.tell_buyer(ev.KeyGiven(self._masked(sale, private=True)))
+        else:
+            self.tell_buyer(ev.KeyGiven(self._masked(sale, private=True)))
 
     def _masked(self, sale: int, *, private: bool) -> MaskedKey:
         point = public_point(SECRET)

@@ -63,6 +63,8 @@ def seller(phase: Seller, **fields: Any) -> SellerState:
         sale="9", offer="0" * 64, buyer_public=(ROOT, ROOT), block=99, deliver_by=2_000, caution=Caution()
     )
     dispute_by = 3_000 if phase in (S.DELIVERED, S.CLAIMING) else 0
+    if phase is S.HANDED_OVER:
+        fields = {"handed_over": True, **fields}
     return msgspec.structs.replace(state, phase=phase, dispute_by=dispute_by, **fields)
 
 
@@ -377,7 +379,7 @@ SELLER_CASES: list[tuple[Seller, dict[str, Any], dict[str, Seller]]] = [
             phase,
             {},
             {
-                "key asked": S.HANDED_OVER,
+                **({"key asked": S.HANDED_OVER} if phase is S.HANDED_OVER else {}),  # locked: not deep any more
                 "key asked deep": S.HANDED_OVER,
                 "margin tick": S.POSTING,
                 "deadline tick": S.EXPIRED,
@@ -646,13 +648,13 @@ def test_a_buyer_who_paid_and_lost_the_key_gets_it_again() -> None:
 
 
 def test_a_silent_buyer_makes_the_seller_post_before_the_deadline() -> None:
-    state, actions = step(seller(S.HANDED_OVER, handed_over=True), ev.Tick(), Clock(2_000 - 600, 200))
+    state, actions = step(seller(S.HANDED_OVER), ev.Tick(), Clock(2_000 - 600, 200))
     assert state.phase is S.POSTING
     assert [type(action) for action in actions] == [ev.Deliver]
 
 
 def test_an_expired_sale_is_given_back_only_after_a_late_confirmation_had_its_time() -> None:
-    state, actions = step(seller(S.HANDED_OVER, handed_over=True), ev.Tick(), Clock(2_001, 200))
+    state, actions = step(seller(S.HANDED_OVER), ev.Tick(), Clock(2_001, 200))
     assert (state.phase, actions) == (S.EXPIRED, [ev.Wait(2_001 + 3_600)])
     assert resume(state) == []
     _, actions = step(state, ev.Tick(), Clock(2_001 + 3_600, 300))
