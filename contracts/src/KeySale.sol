@@ -5,10 +5,13 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {CellTree} from "./CellTree.sol";
 import {ChaCha20} from "./ChaCha20.sol";
+import {Curve} from "./Curve.sol";
 import {DataRegistry} from "./DataRegistry.sol";
 import {EntryPause} from "./EntryPause.sol";
 import {Fees} from "./Fees.sol";
+import {KeySaleTypes} from "./KeySaleTypes.sol";
 import {OfferWord, OfferWords, SaleWord, SaleWords} from "./Words.sol";
 
 /// Sells the content key CK of a publicly pinned ciphertext, many times, without the key ever standing on chain.
@@ -27,23 +30,9 @@ import {OfferWord, OfferWords, SaleWord, SaleWords} from "./Words.sol";
 ///
 /// What is earned stays counted in the offer (one slot, which `confirm` writes anyway) until `collect` moves it to the seller's
 /// credit and the fee to the fire. All money leaves by `withdraw`.
-contract KeySale is EIP712, EntryPause {
+contract KeySale is KeySaleTypes, EIP712, EntryPause {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
-
-    enum State {
-        None,
-        Locked,
-        Delivered,
-        Paid,
-        Refunded
-    }
-    enum Status {
-        None,
-        Open,
-        Closed,
-        Bad
-    }
 
     struct Cold {
         address seller;
@@ -51,37 +40,6 @@ contract KeySale is EIP712, EntryPause {
         uint64 closedAt;
     }
 
-    struct Offer {
-        address seller;
-        uint64 dataset;
-        uint96 price;
-        uint96 bond;
-        bytes32 root;
-        uint32 cells;
-        uint32 maxOpen;
-        uint32 open;
-        uint32 sold;
-        uint32 uncollected;
-        Status status;
-        uint64 closedAt;
-    }
-
-    struct Sale {
-        address buyer;
-        uint96 price;
-        uint64 deadline;
-        State state;
-        bytes32 commitment;
-    }
-
-    struct Signature {
-        bytes32 r;
-        bytes32 vs; // EIP-2098
-    }
-
-    uint256 private constant N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
-    uint256 private constant P = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEFFFFFC2F;
-    bytes32 private constant GX = 0x79BE667EF9DCBBAC55A06295CE870B07029BFCDB2DCE28D959F2815B16F81798;
     bytes32 public constant CONFIRM_TYPEHASH = keccak256("Confirm(uint256 saleId)");
 
     IERC20 public immutable token;
@@ -103,55 +61,6 @@ contract KeySale is EIP712, EntryPause {
     uint128 public feesDue; // collected, to be burnt
     uint128 public penaltiesDue; // slashed, to be burnt
     uint256 public feesBurnt;
-
-    event Offered(
-        uint256 indexed offerId,
-        address indexed seller,
-        uint64 indexed dataset,
-        bytes32 root,
-        uint32 cells,
-        uint96 price,
-        uint96 bond
-    );
-    event Locked(
-        uint256 indexed saleId,
-        uint256 indexed offerId,
-        address indexed buyer,
-        bytes32 bx,
-        bytes32 by,
-        uint64 deliverBy
-    );
-    event Delivered(uint256 indexed saleId, bytes32 ex, uint8 parity, bytes32 c, uint64 disputeBy);
-    event Finished(uint256 indexed saleId, State state);
-    event Misbehaved(uint256 indexed offerId, address indexed reporter, uint8 kind, uint256 slashed);
-    event Closed(uint256 indexed offerId, uint64 closedAt);
-    event BondReturned(uint256 indexed offerId, uint256 amount);
-    event Collected(uint256 indexed offerId, address indexed seller, uint256 amount, uint256 fee);
-    event Withdrawn(address indexed who, uint256 amount);
-    event FeesBurnt(uint256 fees, uint256 penalties);
-
-    error FeeTooHigh();
-    error NotDatasetOwner();
-    error DatasetNotActive();
-    error PriceOutOfRange();
-    error BondTooSmall();
-    error OfferNotOpen();
-    error PriceAboveMax();
-    error BondFullyUsed();
-    error NotOnCurve();
-    error NotSeller();
-    error NotBuyer();
-    error WrongState();
-    error TooLate();
-    error TooEarly();
-    error BadDelivery();
-    error WrongKey();
-    error NotInTree();
-    error NoFault();
-    error OfferIsBad();
-    error SalesStillOpen();
-    error NoBond();
-    error LengthMismatch();
 
     constructor(
         IERC20 token_,
@@ -228,14 +137,14 @@ contract KeySale is EIP712, EntryPause {
         if (w.open() >= w.maxOpen()) revert BondFullyUsed();
         if (!registry.isActive(w.dataset())) revert DatasetNotActive();
         // A point off the curve would tie up the bond: no seller could answer it.
-        if (!_onCurve(uint256(bx), uint256(by))) revert NotOnCurve();
+        if (!Curve.contains(bx, by)) revert NotOnCurve();
         uint256 desk;
         (w, desk) = w.opened();
         _words[offerId] = w;
         saleId = offerId << 64 | w.sold();
         uint64 deliverBy = uint64(block.timestamp) + deliverWindow;
         _slips[saleId] = SaleWords.make(msg.sender, deliverBy, uint256(State.Locked), desk);
-        _commitments[_place(saleId, desk)] = _addressOf(bx, by);
+        _commitments[_place(saleId, desk)] = Curve.addressOf(bx, by);
         emit Locked(saleId, offerId, msg.sender, bx, by, deliverBy);
         token.safeTransferFrom(msg.sender, address(this), price);
     }
@@ -270,7 +179,8 @@ contract KeySale is EIP712, EntryPause {
         for (uint256 i; i < saleIds.length; ++i) {
             SaleWord s = _slips[saleIds[i]];
             if (!_isLive(s)) continue;
-            address signer = _signer(separator, saleIds[i], signatures[i]);
+            Signature calldata sig = signatures[i];
+            address signer = Curve.signer(_confirmDigest(separator, saleIds[i]), sig.r, sig.vs);
             if (signer == address(0) || signer != s.buyer()) continue;
             _finish(saleIds[i], s, State.Paid);
             ++paid;
@@ -316,18 +226,18 @@ contract KeySale is EIP712, EntryPause {
         SaleWord s = _slips[saleId];
         if (s.state() != uint256(State.Delivered)) revert WrongState();
         if (block.timestamp > s.deadline()) revert TooLate();
-        if (b == 0 || b >= N) revert WrongKey();
-        bytes32 buyerKey = bytes32(uint256(uint160(_mul(GX, 0, b))));
+        if (b == 0 || b >= Curve.N) revert WrongKey();
+        bytes32 buyerKey = bytes32(uint256(uint160(Curve.mul(Curve.GX, 0, b))));
         if (keccak256(abi.encode(buyerKey, ex, parity, c)) != _commitments[_place(saleId, s.desk())]) {
             revert WrongKey();
         }
-        address shared = _mul(ex, parity, b);
+        address shared = Curve.mul(ex, parity, b);
         // An E off the curve is the seller's fault by itself.
         if (shared != address(0)) {
-            _requireLeaf(saleId >> 64, i, sha256(abi.encode(ctHash, ptHash, keyHash)), path);
+            _requireLeaf(saleId >> 64, i, CellTree.leafOf(ctHash, ptHash, keyHash), path);
             bytes32 contentKey = c ^ keccak256(abi.encode(shared, saleId));
             bytes32 k = sha256(abi.encodePacked(contentKey, i));
-            if (sha256(abi.encodePacked(bytes1("k"), k)) == keyHash) revert NoFault();
+            if (CellTree.hashKey(k) == keyHash) revert NoFault();
         }
         _giveBack(saleId, s);
         _slash(saleId >> 64, s.buyer(), 1);
@@ -347,7 +257,7 @@ contract KeySale is EIP712, EntryPause {
         if (s.buyer() != msg.sender) revert NotBuyer();
         if (s.state() == uint256(State.Refunded)) revert WrongState();
         if (_status(offerId) == Status.Bad) revert OfferIsBad();
-        _requireLeaf(offerId, i, sha256(abi.encode(sha256(ct), ptHash, sha256(abi.encodePacked(bytes1("k"), k)))), path);
+        _requireLeaf(offerId, i, CellTree.leafOf(sha256(ct), ptHash, CellTree.hashKey(k)), path);
         if (sha256(bytes.concat(bytes1("p"), k, ChaCha20.xorStream(k, ct))) == ptHash) revert NoFault();
         if (s.state() != uint256(State.Paid)) _giveBack(saleId, s);
         _slash(offerId, msg.sender, 2);
@@ -498,50 +408,12 @@ contract KeySale is EIP712, EntryPause {
         emit Misbehaved(offerId, to, kind, bond);
     }
 
-    function _signer(bytes32 separator, uint256 saleId, Signature calldata sig) private pure returns (address) {
-        bytes32 digest = keccak256(
-            abi.encodePacked("\x19\x01", separator, keccak256(abi.encode(CONFIRM_TYPEHASH, saleId)))
-        );
-        // EIP-2098 has no room for a high s, so a signature has no second form.
-        bytes32 s = sig.vs & bytes32(uint256(type(int256).max));
-        return ecrecover(digest, uint8(uint256(sig.vs) >> 255) + 27, sig.r, s);
+    function _confirmDigest(bytes32 separator, uint256 saleId) private pure returns (bytes32) {
+        return keccak256(abi.encodePacked("\x19\x01", separator, keccak256(abi.encode(CONFIRM_TYPEHASH, saleId))));
     }
 
-    /// Address of k * (x, parity), by ecrecover with z = 0: Q = r^-1 * s * R with r = x(R), s = k * r. Zero when x is on no point.
-    function _mul(bytes32 x, uint8 parity, uint256 k) internal pure returns (address) {
-        if (uint256(x) == 0 || uint256(x) >= N) return address(0);
-        return ecrecover(0, 27 + parity, x, bytes32(mulmod(k, uint256(x), N)));
-    }
-
-    function _addressOf(bytes32 x, bytes32 y) private pure returns (bytes32 account) {
-        assembly ("memory-safe") {
-            mstore(0, x)
-            mstore(0x20, y)
-            account := and(keccak256(0, 0x40), 0xffffffffffffffffffffffffffffffffffffffff)
-        }
-    }
-
-    function _onCurve(uint256 x, uint256 y) private pure returns (bool) {
-        return x < P && y < P && mulmod(y, y, P) == addmod(mulmod(mulmod(x, x, P), x, P), 7, P);
-    }
-
-    /// The leaf must stand at position i of the committed tree; an odd node is carried up unchanged.
-    function _requireLeaf(uint256 offerId, uint32 i, bytes32 h, bytes32[] calldata path) private view {
+    function _requireLeaf(uint256 offerId, uint32 i, bytes32 leaf, bytes32[] calldata path) private view {
         (bytes32 root, uint32 cells) = registry.commitment(_words[offerId].dataset());
-        if (i >= cells) revert NotInTree();
-        uint256 width = cells;
-        uint256 pos = i;
-        uint256 used;
-        while (width > 1) {
-            bool right = pos & 1 == 1;
-            if (right || pos + 1 < width) {
-                if (used == path.length) revert NotInTree();
-                bytes32 sibling = path[used++];
-                h = right ? sha256(abi.encode(sibling, h)) : sha256(abi.encode(h, sibling));
-            }
-            pos >>= 1;
-            width = (width + 1) >> 1;
-        }
-        if (used != path.length || h != root) revert NotInTree();
+        if (!CellTree.holds(root, cells, i, leaf, path)) revert NotInTree();
     }
 }

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {KeySale} from "./KeySale.sol";
+import {KeySaleTypes} from "./KeySaleTypes.sol";
 import {ModelRegistry} from "./ModelRegistry.sol";
 import {PriceOracle} from "./PriceOracle.sol";
 import {VoucherBank} from "./VoucherBank.sol";
@@ -72,9 +73,9 @@ contract RewardPool {
     /// The buyer of a paid sale rates it once. When the budget is spent the rating still counts, unpaid.
     // slither-disable-next-line reentrancy-events
     function rewardSale(uint256 saleId, uint8 rating, bytes32 itemHash) external returns (uint256 amount) {
-        KeySale.Sale memory s = sale.sales(saleId);
+        KeySaleTypes.Sale memory s = sale.sales(saleId);
         if (s.buyer != msg.sender) revert NotBuyer();
-        if (s.state != KeySale.State.Paid) revert NotPaid();
+        if (s.state != KeySaleTypes.State.Paid) revert NotPaid();
         if (rated[saleId]) revert AlreadyRated();
         _requireRating(rating);
         rated[saleId] = true;

@@ -7,6 +7,7 @@ import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC2
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {Curve} from "./Curve.sol";
 import {EntryPause} from "./EntryPause.sol";
 
 /// One deposit, many payees: cumulative EIP-712 vouchers, one lane per (payer, payee, lane). The newest voucher of a lane
@@ -234,9 +235,7 @@ contract VoucherBank is EIP712, EntryPause {
         view
         returns (address signer, uint256 allowed)
     {
-        // EIP-2098 has no room for a high s, so a voucher has no second signature.
-        bytes32 s = item.vs & bytes32(uint256(type(int256).max));
-        signer = ecrecover(digest, uint8(uint256(item.vs) >> 255) + 27, item.r, s);
+        signer = Curve.signer(digest, item.r, item.vs);
         if (signer == payer && signer != address(0)) return (signer, UNLIMITED);
         if (signer != address(0)) {
             Delegate memory d = delegates[payer][signer];

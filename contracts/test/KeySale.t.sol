@@ -4,17 +4,10 @@ pragma solidity 0.8.37;
 import {Vm} from "forge-std/Vm.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {Base} from "./Base.sol";
-import {DataRegistry} from "../src/DataRegistry.sol";
+import {Curve} from "../src/Curve.sol";
 import {EntryPause} from "../src/EntryPause.sol";
 import {KeySale} from "../src/KeySale.sol";
-
-contract KeySaleMul is KeySale {
-    constructor(IERC20 t, DataRegistry r) KeySale(t, r, 1, 1, 1, 0, address(0)) {}
-
-    function mul(bytes32 x, uint8 parity, uint256 k) external pure returns (address) {
-        return _mul(x, parity, k);
-    }
-}
+import {KeySaleTypes} from "../src/KeySaleTypes.sol";
 
 contract KeySaleTest is Base {
     uint96 constant PRICE = 10e18;
@@ -29,47 +22,47 @@ contract KeySaleTest is Base {
         offerId = offerOf(alice, PRICE, BOND);
     }
 
-    function state(uint256 saleId) internal view returns (KeySale.State) {
+    function state(uint256 saleId) internal view returns (KeySaleTypes.State) {
         return sale.sales(saleId).state;
     }
 
     // ------------------------------------------------------------------------------------------------ offers
 
     function test_offer_takes_root_and_bond_from_the_registry() public view {
-        KeySale.Offer memory o = sale.offers(offerId);
+        KeySaleTypes.Offer memory o = sale.offers(offerId);
         assertEq(o.seller, alice);
         assertEq(o.root, keccak256("root"));
         assertEq(o.cells, 4);
         assertEq(o.price, PRICE);
         assertEq(o.bond, BOND);
         assertEq(o.maxOpen, 5);
-        assertEq(uint8(o.status), uint8(KeySale.Status.Open));
+        assertEq(uint8(o.status), uint8(KeySaleTypes.Status.Open));
         assertEq(token.balanceOf(address(sale)), BOND);
         assertEq(sale.owedFor(offerId), BOND);
     }
 
     function test_offer_refusals() public {
         uint64 dataset = register(alice, keccak256("r"), 4);
-        vm.expectRevert(KeySale.NotDatasetOwner.selector);
+        vm.expectRevert(KeySaleTypes.NotDatasetOwner.selector);
         vm.prank(bob);
         sale.offer(dataset, PRICE, BOND);
         vm.startPrank(alice);
-        vm.expectRevert(KeySale.PriceOutOfRange.selector);
+        vm.expectRevert(KeySaleTypes.PriceOutOfRange.selector);
         sale.offer(dataset, 0, BOND);
-        vm.expectRevert(KeySale.PriceOutOfRange.selector);
+        vm.expectRevert(KeySaleTypes.PriceOutOfRange.selector);
         sale.offer(dataset, uint96(1) << 88, type(uint96).max);
-        vm.expectRevert(KeySale.BondTooSmall.selector);
+        vm.expectRevert(KeySaleTypes.BondTooSmall.selector);
         sale.offer(dataset, PRICE, PRICE - 1);
-        vm.expectRevert(KeySale.BondTooSmall.selector);
+        vm.expectRevert(KeySaleTypes.BondTooSmall.selector);
         sale.offer(dataset, 1, MIN_BOND - 1);
         registry.revoke(dataset);
-        vm.expectRevert(KeySale.DatasetNotActive.selector);
+        vm.expectRevert(KeySaleTypes.DatasetNotActive.selector);
         sale.offer(dataset, PRICE, BOND);
         vm.stopPrank();
     }
 
     function test_fee_above_a_tenth_cannot_be_deployed() public {
-        vm.expectRevert(KeySale.FeeTooHigh.selector);
+        vm.expectRevert(KeySaleTypes.FeeTooHigh.selector);
         new KeySale(IERC20(address(token)), registry, 1, 1, 1, 1_001, guardian);
     }
 
@@ -105,7 +98,7 @@ contract KeySaleTest is Base {
         uint256 id = lockAs(bob, offerId, B);
         assertEq(id, offerId << 64 | 1);
         assertEq(before - token.balanceOf(bob), PRICE);
-        KeySale.Sale memory s = sale.sales(id);
+        KeySaleTypes.Sale memory s = sale.sales(id);
         assertEq(s.buyer, bob);
         assertEq(s.price, PRICE);
         assertEq(s.deadline, block.timestamp + DELIVER);
@@ -116,20 +109,20 @@ contract KeySaleTest is Base {
     function test_lock_refusals() public {
         (bytes32 x, bytes32 y) = point(B);
         vm.startPrank(bob);
-        vm.expectRevert(KeySale.PriceAboveMax.selector);
+        vm.expectRevert(KeySaleTypes.PriceAboveMax.selector);
         sale.lock(offerId, PRICE - 1, x, y);
-        vm.expectRevert(KeySale.OfferNotOpen.selector);
+        vm.expectRevert(KeySaleTypes.OfferNotOpen.selector);
         sale.lock(offerId + 1, PRICE, x, y);
-        vm.expectRevert(KeySale.NotOnCurve.selector);
+        vm.expectRevert(KeySaleTypes.NotOnCurve.selector);
         sale.lock(offerId, PRICE, x, bytes32(uint256(y) + 1));
-        vm.expectRevert(KeySale.NotOnCurve.selector);
+        vm.expectRevert(KeySaleTypes.NotOnCurve.selector);
         sale.lock(offerId, PRICE, 0, 0);
-        vm.expectRevert(KeySale.NotOnCurve.selector);
+        vm.expectRevert(KeySaleTypes.NotOnCurve.selector);
         sale.lock(offerId, PRICE, bytes32(type(uint256).max), y);
         vm.stopPrank();
         vm.prank(alice);
         sale.close(offerId);
-        vm.expectRevert(KeySale.OfferNotOpen.selector);
+        vm.expectRevert(KeySaleTypes.OfferNotOpen.selector);
         vm.prank(bob);
         sale.lock(offerId, PRICE, x, y);
     }
@@ -138,7 +131,7 @@ contract KeySaleTest is Base {
         uint256[] memory ids = new uint256[](5);
         for (uint256 i; i < 5; ++i) ids[i] = lockAs(bob, offerId, B + i);
         (bytes32 x, bytes32 y) = point(B);
-        vm.expectRevert(KeySale.BondFullyUsed.selector);
+        vm.expectRevert(KeySaleTypes.BondFullyUsed.selector);
         vm.prank(carol);
         sale.lock(offerId, PRICE, x, y);
         vm.prank(bob);
@@ -152,7 +145,7 @@ contract KeySaleTest is Base {
         vm.prank(alice);
         registry.revoke(dataset);
         (bytes32 x, bytes32 y) = point(B);
-        vm.expectRevert(KeySale.DatasetNotActive.selector);
+        vm.expectRevert(KeySaleTypes.DatasetNotActive.selector);
         vm.prank(carol);
         sale.lock(offerId, PRICE, x, y);
         vm.prank(bob);
@@ -170,14 +163,14 @@ contract KeySaleTest is Base {
             seed = uint256(keccak256(abi.encode(seed)));
             if (seed % 2 == 0) {
                 uint256 j = seed % (i + 1);
-                if (state(ids[j]) != KeySale.State.Locked) continue;
+                if (state(ids[j]) != KeySaleTypes.State.Locked) continue;
                 vm.prank(bob);
                 sale.confirm(ids[j]);
             }
         }
         for (uint256 i; i < 40; ++i) {
-            KeySale.Sale memory s = sale.sales(ids[i]);
-            bool open = s.state == KeySale.State.Locked;
+            KeySaleTypes.Sale memory s = sale.sales(ids[i]);
+            bool open = s.state == KeySaleTypes.State.Locked;
             assertEq(s.commitment, open ? bytes32(uint256(uint160(vm.addr(secrets[i])))) : bytes32(0));
             if (open) {
                 vm.prank(bob);
@@ -210,16 +203,16 @@ contract KeySaleTest is Base {
 
     function test_confirm_refusals() public {
         uint256 id = lockAs(bob, offerId, B);
-        vm.expectRevert(KeySale.NotBuyer.selector);
+        vm.expectRevert(KeySaleTypes.NotBuyer.selector);
         vm.prank(carol);
         sale.confirm(id);
         vm.startPrank(bob);
         sale.confirm(id);
-        vm.expectRevert(KeySale.WrongState.selector);
+        vm.expectRevert(KeySaleTypes.WrongState.selector);
         sale.confirm(id);
         vm.stopPrank();
         vm.warp(block.timestamp + 1 days);
-        vm.expectRevert(KeySale.WrongState.selector);
+        vm.expectRevert(KeySaleTypes.WrongState.selector);
         sale.refund(id);
     }
 
@@ -227,32 +220,32 @@ contract KeySaleTest is Base {
         uint256 id = lockAs(bob, offerId, B);
         Masked memory m = mask(CK, B, E, id);
         deliverAs(alice, id, m);
-        vm.expectRevert(KeySale.TooEarly.selector);
+        vm.expectRevert(KeySaleTypes.TooEarly.selector);
         sale.claim(id);
         vm.warp(block.timestamp + DISPUTE + 1);
         vm.prank(dave);
         sale.claim(id);
-        assertEq(uint8(state(id)), uint8(KeySale.State.Paid));
-        vm.expectRevert(KeySale.WrongState.selector);
+        assertEq(uint8(state(id)), uint8(KeySaleTypes.State.Paid));
+        vm.expectRevert(KeySaleTypes.WrongState.selector);
         sale.claim(id);
     }
 
     function test_deliver_refusals() public {
         uint256 id = lockAs(bob, offerId, B);
         Masked memory m = mask(CK, B, E, id);
-        vm.expectRevert(KeySale.NotSeller.selector);
+        vm.expectRevert(KeySaleTypes.NotSeller.selector);
         vm.prank(bob);
         sale.deliver(id, m.ex, m.parity, m.c);
         vm.startPrank(alice);
-        vm.expectRevert(KeySale.BadDelivery.selector);
+        vm.expectRevert(KeySaleTypes.BadDelivery.selector);
         sale.deliver(id, m.ex, 2, m.c);
         sale.deliver(id, m.ex, m.parity, m.c);
-        vm.expectRevert(KeySale.WrongState.selector);
+        vm.expectRevert(KeySaleTypes.WrongState.selector);
         sale.deliver(id, m.ex, m.parity, m.c);
         vm.stopPrank();
         id = lockAs(bob, offerId, B);
         vm.warp(block.timestamp + DELIVER + 1);
-        vm.expectRevert(KeySale.TooLate.selector);
+        vm.expectRevert(KeySaleTypes.TooLate.selector);
         vm.prank(alice);
         sale.deliver(id, m.ex, m.parity, m.c);
     }
@@ -260,11 +253,11 @@ contract KeySaleTest is Base {
     function test_at_the_deadline_exactly_one_of_deliver_and_refund_works() public {
         uint256 id = lockAs(bob, offerId, B);
         vm.warp(block.timestamp + DELIVER);
-        vm.expectRevert(KeySale.TooEarly.selector);
+        vm.expectRevert(KeySaleTypes.TooEarly.selector);
         sale.refund(id);
         Masked memory m = mask(CK, B, E, id);
         deliverAs(alice, id, m);
-        vm.expectRevert(KeySale.WrongState.selector);
+        vm.expectRevert(KeySaleTypes.WrongState.selector);
         sale.refund(id);
     }
 
@@ -274,9 +267,9 @@ contract KeySaleTest is Base {
         vm.prank(dave);
         sale.refund(id);
         assertEq(sale.credit(bob), PRICE);
-        vm.expectRevert(KeySale.WrongState.selector);
+        vm.expectRevert(KeySaleTypes.WrongState.selector);
         sale.refund(id);
-        vm.expectRevert(KeySale.WrongState.selector);
+        vm.expectRevert(KeySaleTypes.WrongState.selector);
         vm.prank(bob);
         sale.confirm(id);
         vm.prank(bob);
@@ -285,15 +278,15 @@ contract KeySaleTest is Base {
         assertEq(sale.withdraw(), 0);
     }
 
-    function signConfirm(uint256 key, uint256 id) internal view returns (KeySale.Signature memory) {
+    function signConfirm(uint256 key, uint256 id) internal view returns (KeySaleTypes.Signature memory) {
         bytes32 h = keccak256(abi.encode(sale.CONFIRM_TYPEHASH(), id));
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, keccak256(abi.encodePacked("\x19\x01", sale.domainSeparator(), h)));
-        return KeySale.Signature(r, bytes32(uint256(s) | (uint256(v - 27) << 255)));
+        return KeySaleTypes.Signature(r, bytes32(uint256(s) | (uint256(v - 27) << 255)));
     }
 
     function test_signed_confirmations_in_a_batch_skip_the_bad_ones() public {
         uint256[] memory ids = new uint256[](5);
-        KeySale.Signature[] memory sigs = new KeySale.Signature[](5);
+        KeySaleTypes.Signature[] memory sigs = new KeySaleTypes.Signature[](5);
         ids[0] = lockAs(bob, offerId, B);
         sigs[0] = signConfirm(bobKey, ids[0]);
         ids[1] = lockAs(carol, offerId, B);
@@ -303,26 +296,26 @@ contract KeySaleTest is Base {
         ids[3] = lockAs(carol, offerId, B);
         sigs[3] = signConfirm(carolKey, ids[1]); // of another sale
         ids[4] = (offerId + 7) << 64 | 1; // no such sale
-        sigs[4] = KeySale.Signature(0, 0);
+        sigs[4] = KeySaleTypes.Signature(0, 0);
         vm.prank(alice);
         assertEq(sale.confirmMany(ids, sigs), 1);
-        assertEq(uint8(state(ids[0])), uint8(KeySale.State.Paid));
-        assertEq(uint8(state(ids[1])), uint8(KeySale.State.Locked));
-        assertEq(uint8(state(ids[3])), uint8(KeySale.State.Locked));
-        vm.expectRevert(KeySale.LengthMismatch.selector);
-        sale.confirmMany(ids, new KeySale.Signature[](4));
+        assertEq(uint8(state(ids[0])), uint8(KeySaleTypes.State.Paid));
+        assertEq(uint8(state(ids[1])), uint8(KeySaleTypes.State.Locked));
+        assertEq(uint8(state(ids[3])), uint8(KeySaleTypes.State.Locked));
+        vm.expectRevert(KeySaleTypes.LengthMismatch.selector);
+        sale.confirmMany(ids, new KeySaleTypes.Signature[](4));
     }
 
     function testFuzz_forged_confirmations_do_nothing(bytes32 r, bytes32 vs) public {
         uint256[] memory ids = asArray(lockAs(bob, offerId, B));
-        KeySale.Signature[] memory sigs = new KeySale.Signature[](1);
-        sigs[0] = KeySale.Signature(r, vs);
+        KeySaleTypes.Signature[] memory sigs = new KeySaleTypes.Signature[](1);
+        sigs[0] = KeySaleTypes.Signature(r, vs);
         assertEq(sale.confirmMany(ids, sigs), 0);
     }
 
     function test_a_confirmation_of_another_chain_or_with_high_s_does_nothing() public {
         uint256[] memory ids = asArray(lockAs(bob, offerId, B));
-        KeySale.Signature[] memory sigs = new KeySale.Signature[](1);
+        KeySaleTypes.Signature[] memory sigs = new KeySaleTypes.Signature[](1);
         sigs[0] = signConfirm(bobKey, ids[0]);
         vm.chainId(999);
         assertEq(sale.confirmMany(ids, sigs), 0);
@@ -356,17 +349,17 @@ contract KeySaleTest is Base {
         deliverAs(alice, id, m);
         vm.prank(dave); // anybody may bring it; the reward is the buyer's
         disputeKey(id, B, m, p, 6);
-        assertEq(uint8(state(id)), uint8(KeySale.State.Refunded));
+        assertEq(uint8(state(id)), uint8(KeySaleTypes.State.Refunded));
         assertEq(sale.credit(bob), PRICE + BOND / 2);
         assertEq(sale.credit(dave), 0);
         assertEq(sale.penaltiesDue(), BOND / 2);
-        assertEq(uint8(sale.offers(offer_).status), uint8(KeySale.Status.Bad));
+        assertEq(uint8(sale.offers(offer_).status), uint8(KeySaleTypes.Status.Bad));
         sale.refund(other); // at once: the offer is void
         assertEq(sale.credit(carol), PRICE);
         vm.startPrank(alice);
-        vm.expectRevert(KeySale.OfferIsBad.selector);
+        vm.expectRevert(KeySaleTypes.OfferIsBad.selector);
         sale.takeBond(offer_);
-        vm.expectRevert(KeySale.OfferNotOpen.selector);
+        vm.expectRevert(KeySaleTypes.OfferNotOpen.selector);
         sale.close(offer_);
         vm.stopPrank();
         sale.burnFees();
@@ -388,10 +381,10 @@ contract KeySaleTest is Base {
         uint256 id = lockAs(bob, sale.offer(dataset, PRICE, BOND), b);
         Masked memory m = mask(CK, b, bound(e, 1, N - 1), id);
         deliverAs(alice, id, m);
-        refusal = KeySale.NoFault.selector;
+        refusal = KeySaleTypes.NoFault.selector;
         disputeKey(id, b, m, p, i);
         (, bytes32[] memory path) = merkle(p.leaves, i);
-        vm.expectRevert(KeySale.NoFault.selector);
+        vm.expectRevert(KeySaleTypes.NoFault.selector);
         vm.prank(bob);
         sale.disputeCell(id, i, p.keys[i], p.ptHashes[i], p.ciphertexts[i], path);
     }
@@ -411,30 +404,30 @@ contract KeySaleTest is Base {
         Payload memory p = sealPayload(CK, 5, 99, 99);
         (, uint256 id) = sell(p);
         Masked memory m = mask(keccak256("wrong"), B, E, id);
-        refusal = KeySale.WrongState.selector; // not delivered on chain
+        refusal = KeySaleTypes.WrongState.selector; // not delivered on chain
         disputeKey(id, B, m, p, 2);
         deliverAs(alice, id, m);
-        refusal = KeySale.WrongKey.selector; // not the buyer's one-time key
+        refusal = KeySaleTypes.WrongKey.selector; // not the buyer's one-time key
         disputeKey(id, B + 1, m, p, 2);
-        refusal = KeySale.WrongKey.selector; // congruent, but not a scalar
+        refusal = KeySaleTypes.WrongKey.selector; // congruent, but not a scalar
         disputeKey(id, B + N, m, p, 2);
-        refusal = KeySale.WrongKey.selector;
+        refusal = KeySaleTypes.WrongKey.selector;
         disputeKey(id, 0, m, p, 2);
-        refusal = KeySale.WrongKey.selector; // not what was delivered
+        refusal = KeySaleTypes.WrongKey.selector; // not what was delivered
         disputeKey(id, B, Masked(m.ex, m.parity, ~m.c), p, 2);
-        refusal = KeySale.NotInTree.selector; // the leaf of another cell
+        refusal = KeySaleTypes.NotInTree.selector; // the leaf of another cell
         disputeAt(id, B, m, p, 2, 3);
-        refusal = KeySale.NotInTree.selector;
+        refusal = KeySaleTypes.NotInTree.selector;
         disputeAt(id, B, m, p, 4, 0);
-        refusal = KeySale.NotInTree.selector; // beyond the tree
+        refusal = KeySaleTypes.NotInTree.selector; // beyond the tree
         disputeAt(id, B, m, p, 2, 5);
         bytes32 right = p.ptHashes[2];
         p.ptHashes[2] = ~right;
-        refusal = KeySale.NotInTree.selector; // hashes that were not committed
+        refusal = KeySaleTypes.NotInTree.selector; // hashes that were not committed
         disputeKey(id, B, m, p, 2);
         p.ptHashes[2] = right;
         vm.warp(block.timestamp + DISPUTE + 1);
-        refusal = KeySale.TooLate.selector;
+        refusal = KeySaleTypes.TooLate.selector;
         disputeKey(id, B, m, p, 2);
         sale.claim(id);
     }
@@ -448,7 +441,7 @@ contract KeySaleTest is Base {
             deliverAs(alice, id, m);
             for (uint32 leaf; leaf < cells; ++leaf) {
                 for (uint32 i; i < 3 * cells + 2; ++i) {
-                    refusal = i == leaf ? KeySale.NoFault.selector : KeySale.NotInTree.selector;
+                    refusal = i == leaf ? KeySaleTypes.NoFault.selector : KeySaleTypes.NotInTree.selector;
                     disputeAt(id, B, m, p, leaf, i);
                 }
             }
@@ -465,7 +458,7 @@ contract KeySaleTest is Base {
             (, bytes32[] memory path) = merkle(p.leaves, 1);
             bytes32[] memory other = new bytes32[](length);
             for (uint256 j; j < length && j < 2; ++j) other[j] = path[j];
-            vm.expectRevert(KeySale.NotInTree.selector);
+            vm.expectRevert(KeySaleTypes.NotInTree.selector);
             sale.disputeKey(id, B, m.ex, m.parity, m.c, 1, p.ctHashes[1], p.ptHashes[1], p.keyHashes[1], other);
         }
     }
@@ -489,7 +482,7 @@ contract KeySaleTest is Base {
         Masked memory m = mask(CK, B, E, id);
         deliverAs(alice, id, m);
         disputeKey(id, B, m, p, 4);
-        assertEq(uint8(state(id)), uint8(KeySale.State.Refunded));
+        assertEq(uint8(state(id)), uint8(KeySaleTypes.State.Refunded));
     }
 
     // ------------------------------------------------------------------------------------------------ cell disputes
@@ -498,16 +491,16 @@ contract KeySaleTest is Base {
         Payload memory p = sealPayload(CK, 7, 3, 99);
         (uint256 offer_, uint256 id) = sell(p);
         (, bytes32[] memory path) = merkle(p.leaves, 3);
-        vm.expectRevert(KeySale.NotBuyer.selector);
+        vm.expectRevert(KeySaleTypes.NotBuyer.selector);
         vm.prank(dave);
         sale.disputeCell(id, 3, p.keys[3], p.ptHashes[3], p.ciphertexts[3], path);
         vm.startPrank(bob);
-        vm.expectRevert(KeySale.NotInTree.selector); // a key of his own choice
+        vm.expectRevert(KeySaleTypes.NotInTree.selector); // a key of his own choice
         sale.disputeCell(id, 3, keccak256("k"), p.ptHashes[3], p.ciphertexts[3], path);
-        vm.expectRevert(KeySale.NotInTree.selector);
+        vm.expectRevert(KeySaleTypes.NotInTree.selector);
         sale.disputeCell(id, 2, p.keys[3], p.ptHashes[3], p.ciphertexts[3], path);
         sale.disputeCell(id, 3, p.keys[3], p.ptHashes[3], p.ciphertexts[3], path);
-        vm.expectRevert(KeySale.WrongState.selector); // refunded: no buyer any more
+        vm.expectRevert(KeySaleTypes.WrongState.selector); // refunded: no buyer any more
         sale.disputeCell(id, 3, p.keys[3], p.ptHashes[3], p.ciphertexts[3], path);
         vm.stopPrank();
         assertEq(sale.credit(bob), PRICE + BOND / 2);
@@ -524,13 +517,13 @@ contract KeySaleTest is Base {
         sale.disputeCell(id, 1, p.keys[1], p.ptHashes[1], p.ciphertexts[1], path);
         vm.stopPrank();
         assertEq(sale.credit(bob), BOND / 2);
-        vm.expectRevert(KeySale.OfferIsBad.selector);
+        vm.expectRevert(KeySaleTypes.OfferIsBad.selector);
         vm.prank(carol);
         sale.disputeCell(other, 1, p.keys[1], p.ptHashes[1], p.ciphertexts[1], path);
         Masked memory m = mask(CK, B + 1, E, other);
         deliverAs(alice, other, m);
         vm.warp(block.timestamp + DISPUTE + 1);
-        vm.expectRevert(KeySale.OfferIsBad.selector);
+        vm.expectRevert(KeySaleTypes.OfferIsBad.selector);
         sale.claim(other);
         sale.refund(other);
         assertEq(sale.credit(carol), PRICE);
@@ -541,28 +534,28 @@ contract KeySaleTest is Base {
 
     function test_bond_waits_for_open_sales_and_the_dispute_window() public {
         uint256 id = lockAs(bob, offerId, B);
-        vm.expectRevert(KeySale.NotSeller.selector);
+        vm.expectRevert(KeySaleTypes.NotSeller.selector);
         sale.close(offerId);
         vm.startPrank(alice);
-        vm.expectRevert(KeySale.TooEarly.selector);
+        vm.expectRevert(KeySaleTypes.TooEarly.selector);
         sale.takeBond(offerId);
         sale.close(offerId);
-        vm.expectRevert(KeySale.OfferNotOpen.selector);
+        vm.expectRevert(KeySaleTypes.OfferNotOpen.selector);
         sale.close(offerId);
         vm.warp(block.timestamp + DISPUTE);
-        vm.expectRevert(KeySale.TooEarly.selector);
+        vm.expectRevert(KeySaleTypes.TooEarly.selector);
         sale.takeBond(offerId);
         vm.warp(block.timestamp + 1);
-        vm.expectRevert(KeySale.SalesStillOpen.selector);
+        vm.expectRevert(KeySaleTypes.SalesStillOpen.selector);
         sale.takeBond(offerId);
         sale.refund(id);
         vm.stopPrank();
-        vm.expectRevert(KeySale.NotSeller.selector);
+        vm.expectRevert(KeySaleTypes.NotSeller.selector);
         vm.prank(bob);
         sale.takeBond(offerId);
         vm.startPrank(alice);
         sale.takeBond(offerId);
-        vm.expectRevert(KeySale.NoBond.selector);
+        vm.expectRevert(KeySaleTypes.NoBond.selector);
         sale.takeBond(offerId);
         assertEq(sale.credit(alice), BOND);
     }
@@ -602,13 +595,12 @@ contract KeySaleTest is Base {
 
     /// ecrecover multiplies: b(eG) == e(bG) == (be)G
     function testFuzz_mul(uint256 b, uint256 e) public {
-        KeySaleMul m = new KeySaleMul(IERC20(address(token)), registry);
         b = bound(b, 1, N - 1);
         e = bound(e, 1, N - 1);
         Vm.Wallet memory we = vm.createWallet(e);
         Vm.Wallet memory wb = vm.createWallet(b);
-        address s = m.mul(bytes32(we.publicKeyX), uint8(we.publicKeyY & 1), b);
-        assertEq(s, m.mul(bytes32(wb.publicKeyX), uint8(wb.publicKeyY & 1), e));
+        address s = Curve.mul(bytes32(we.publicKeyX), uint8(we.publicKeyY & 1), b);
+        assertEq(s, Curve.mul(bytes32(wb.publicKeyX), uint8(wb.publicKeyY & 1), e));
         assertEq(s, vm.addr(mulmod(b, e, N)));
     }
 }

@@ -45,7 +45,7 @@ KEY_SALE = [
         "if (registry.owner(dataset) != msg.sender) revert NotDatasetOwner();",
     ),
     Mutant("KeySale", "the buyer's maximum is ignored", "if (price > maxPrice) revert PriceAboveMax();"),
-    Mutant("KeySale", "a key off the curve is locked", "if (!_onCurve(uint256(bx), uint256(by))) revert NotOnCurve();"),
+    Mutant("KeySale", "a key off the curve is locked", "if (!Curve.contains(bx, by)) revert NotOnCurve();"),
     Mutant(
         "KeySale",
         "anybody confirms",
@@ -98,7 +98,7 @@ KEY_SALE = [
     Mutant(
         "KeySale",
         "an honest seller loses a key dispute",
-        'if (sha256(abi.encodePacked(bytes1("k"), k)) == keyHash) revert NoFault();',
+        "if (CellTree.hashKey(k) == keyHash) revert NoFault();",
     ),
     Mutant(
         "KeySale",
@@ -111,7 +111,7 @@ KEY_SALE = [
         "if (block.timestamp > s.deadline()) revert TooLate();\n        if (b == 0",
         "if (b == 0",
     ),
-    Mutant("KeySale", "a one-time key that is no scalar", "if (b == 0 || b >= N) revert WrongKey();"),
+    Mutant("KeySale", "a one-time key that is no scalar", "if (b == 0 || b >= Curve.N) revert WrongKey();"),
     Mutant("KeySale", "a refunded buyer slashes", "if (s.state() == uint256(State.Refunded)) revert WrongState();"),
     Mutant(
         "KeySale",
@@ -119,8 +119,14 @@ KEY_SALE = [
         "if (s.buyer() != msg.sender) revert NotBuyer();\n        if (s.state() == uint256(State.Refunded))",
         "if (s.state() == uint256(State.Refunded))",
     ),
-    Mutant("KeySale", "a path that is too long", "if (used != path.length || h != root)", "if (h != root)"),
-    Mutant("KeySale", "a leaf beyond the tree", "if (i >= cells) revert NotInTree();"),
+    Mutant(
+        "CellTree",
+        "a path that is too long",
+        "return used == path.length && h == root;",
+        "return h == root;",
+        tests="KeySale",
+    ),
+    Mutant("CellTree", "a leaf beyond the tree", "if (i >= cells) return false;", tests="KeySale"),
     Mutant("KeySale", "who slashes himself loses nothing", "uint96 reward = bond / 2;", "uint96 reward = bond;"),
     Mutant("KeySale", "a slashed bond stays", "_cold[offerId].bond = 0;"),
     Mutant("KeySale", "an offer pays twice", "_words[offerId] = w.withNoneUncollected();", "_words[offerId] = w;"),
@@ -290,7 +296,7 @@ MODEL_REGISTRY = [
 
 REWARD_POOL = [
     Mutant("RewardPool", "the seller rates himself", "if (s.buyer != msg.sender) revert NotBuyer();"),
-    Mutant("RewardPool", "an unpaid sale is rewarded", "if (s.state != KeySale.State.Paid) revert NotPaid();"),
+    Mutant("RewardPool", "an unpaid sale is rewarded", "if (s.state != KeySaleTypes.State.Paid) revert NotPaid();"),
     Mutant("RewardPool", "a sale is rewarded again", "if (rated[saleId]) revert AlreadyRated();"),
     Mutant("RewardPool", "no budget", "if (amount > left) amount = left;"),
     Mutant("RewardPool", "rewards are not counted", "        rewarded += amount;\n"),

@@ -5,6 +5,7 @@ import {Test} from "forge-std/Test.sol";
 import {Base} from "../Base.sol";
 import {DataRegistry} from "../../src/DataRegistry.sol";
 import {KeySale} from "../../src/KeySale.sol";
+import {KeySaleTypes} from "../../src/KeySaleTypes.sol";
 import {ModelRegistry} from "../../src/ModelRegistry.sol";
 import {PriceOracle} from "../../src/PriceOracle.sol";
 import {RewardPool} from "../../src/RewardPool.sol";
@@ -92,7 +93,7 @@ contract FlywheelHandler is Test {
         if (paidSales.length == 0) return;
         uint256 id = paidSales[which % paidSales.length];
         uint64 dataset = s.sale.offers(id >> 64).dataset;
-        KeySale.Sale memory sold = s.sale.sales(id);
+        KeySaleTypes.Sale memory sold = s.sale.sales(id);
         beginEpoch(dataset);
         vm.prank(sold.buyer);
         try s.rewards.rewardSale(id, uint8(bound(rating, 1, 5)), 0) returns (uint256 amount) {

@@ -5,6 +5,7 @@ import {Test} from "forge-std/Test.sol";
 import {Base} from "../Base.sol";
 import {DataRegistry} from "../../src/DataRegistry.sol";
 import {KeySale} from "../../src/KeySale.sol";
+import {KeySaleTypes} from "../../src/KeySaleTypes.sol";
 import {SchwungToken} from "../../src/SchwungToken.sol";
 
 /// Random people doing random things with offers whose cell 0 may be junk and whose keys may be wrong. Counts what succeeded
@@ -133,7 +134,7 @@ contract SaleHandler is Test {
         if (id == 0) return;
         (bytes32 ct, bytes32 pt, bytes32 kh,,) = leafOf(true);
         bytes32[] memory none;
-        bool fresh = sale.offers(id >> 64).status != KeySale.Status.Bad;
+        bool fresh = sale.offers(id >> 64).status != KeySaleTypes.Status.Bad;
         try sale.disputeKey(id, 1, GX, 0, delivered[id], 0, ct, pt, kh, none) {
             ended(id);
             if (fresh) ++slashes;
@@ -146,10 +147,10 @@ contract SaleHandler is Test {
         uint256 id = ids[which % ids.length];
         (, bytes32 pt,, bytes32 k, bytes memory body) = leafOf(true);
         bytes32[] memory none;
-        KeySale.Sale memory s = sale.sales(id);
+        KeySaleTypes.Sale memory s = sale.sales(id);
         vm.prank(s.buyer);
         try sale.disputeCell(id, 0, k, pt, body, none) {
-            if (s.state != KeySale.State.Paid) ended(id);
+            if (s.state != KeySaleTypes.State.Paid) ended(id);
             ++slashes;
             ++done["disputeCell"];
         } catch {}
@@ -194,7 +195,7 @@ contract SaleHandler is Test {
 
     function ended(uint256 id) internal {
         ++ends[id];
-        if (sale.sales(id).state == KeySale.State.Paid) ++confirmed;
+        if (sale.sales(id).state == KeySaleTypes.State.Paid) ++confirmed;
     }
 
     /// Prefers a sale that has not ended, or nearly every call would be refused.
@@ -282,25 +283,25 @@ contract KeySaleInvariant is Base {
         uint256[] memory all = new uint256[](sale.offerCount() + 1);
         for (uint256 i; i < handler.count(); ++i) {
             uint256 id = handler.ids(i);
-            KeySale.State state = sale.sales(id).state;
+            KeySaleTypes.State state = sale.sales(id).state;
             ++all[id >> 64];
-            if (state == KeySale.State.Locked || state == KeySale.State.Delivered) ++open[id >> 64];
+            if (state == KeySaleTypes.State.Locked || state == KeySaleTypes.State.Delivered) ++open[id >> 64];
         }
         for (uint256 o = 1; o <= sale.offerCount(); ++o) {
-            KeySale.Offer memory offer = sale.offers(o);
+            KeySaleTypes.Offer memory offer = sale.offers(o);
             assertEq(offer.open, open[o]);
             assertEq(offer.sold, all[o]);
             assertLe(offer.open, offer.maxOpen);
-            if (offer.status == KeySale.Status.Open) assertGe(offer.bond, uint256(offer.open) * offer.price);
-            if (offer.status == KeySale.Status.Bad) assertEq(offer.bond, 0);
+            if (offer.status == KeySaleTypes.Status.Open) assertGe(offer.bond, uint256(offer.open) * offer.price);
+            if (offer.status == KeySaleTypes.Status.Bad) assertEq(offer.bond, 0);
         }
     }
 
     function every_sale_ends_at_most_once() internal view {
         for (uint256 i; i < handler.count(); ++i) {
             uint256 id = handler.ids(i);
-            KeySale.State state = sale.sales(id).state;
-            bool over = state == KeySale.State.Paid || state == KeySale.State.Refunded;
+            KeySaleTypes.State state = sale.sales(id).state;
+            bool over = state == KeySaleTypes.State.Paid || state == KeySaleTypes.State.Refunded;
             assertEq(handler.ends(id), over ? 1 : 0);
         }
     }

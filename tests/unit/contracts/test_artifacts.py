@@ -35,11 +35,14 @@ def test_source_hash_sees_a_change_in_an_imported_file(tmp_path: Path) -> None:
     shutil.copytree(HERE / "src", tmp_path / "src")
     before = source_hash(tmp_path / "src", "KeySale")
     assert [path.name for path in source_files(tmp_path / "src", "KeySale")] == [
+        "CellTree.sol",
         "ChaCha20.sol",
+        "Curve.sol",
         "DataRegistry.sol",
         "EntryPause.sol",
         "Fees.sol",
         "KeySale.sol",
+        "KeySaleTypes.sol",
         "Words.sol",
     ]
     library = tmp_path / "src" / "ChaCha20.sol"
