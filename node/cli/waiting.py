@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from node.cli.client import Client
-from node.cli.errors import FAILED, TIMEOUT, CliError, from_reply
+from node.cli.errors import FAILED, REFUSED, TIMEOUT, CliError, from_reply
 
 LOOK_S = 0.2  # as often as the node tells progress
 BAR = 24
@@ -43,7 +43,8 @@ def deal(client: Client, id: str, *, show: bool) -> Mapping[str, Any]:
     _draw("", show=show)
     if found["state"] != "settled":
         reason = found.get("reason") or "no reason given"
-        raise CliError(f"deal {found['state']}: {reason}", FAILED, kind="deal", hint=f"schwung deals get {id}")
+        code = REFUSED if found["state"] == "refused" else FAILED
+        raise CliError(f"deal {found['state']}: {reason}", code, kind="deal", hint=f"schwung deals get {id}")
     return found
 
 

@@ -184,7 +184,7 @@ def test_a_job_that_fails_fails_the_command(sock: Path, capsys: pytest.CaptureFi
     assert "too poor" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("state", "code"), [("settled", 0), ("refunded", 1)])
+@pytest.mark.parametrize(("state", "code"), [("settled", 0), ("refunded", 1), ("refused", 5)])
 def test_a_purchase_is_followed_to_its_end(sock: Path, state: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "LOOK_S", 0)
     rows = iter([{"deal": "d", "state": "locked", "over": False}, {"deal": "d", "state": state, "over": True}])
