@@ -27,12 +27,13 @@ class Purse:
 class Stall:
     """Both traders on a cluster; every deal is about a lot of its own, so that its records are told apart."""
 
-    def __init__(self, cluster: Cluster, lots: list[str]) -> None:
+    def __init__(self, cluster: Cluster, lots: list[str], seed: int = 0) -> None:
         self.cluster = cluster
-        seller, buyer = cluster.start(SELLER), cluster.start(BUYER)
+        self.whole()
+        seller, buyer = self.seller, self.buyer
         for node in (seller, buyer):
             node.call("domains.follow", domain=DOMAIN)
-        items = [item for lot in goods(lots, EACH).values() for item in lot]
+        items = [item for lot in goods(lots, EACH, seed).values() for item in lot]
         put = seller.call("collect.put", domain=DOMAIN, items=items, licence="CC0-1.0", consent="I wrote these")
         assert put["records"] == len(items), put
         self.offers = {lot: self._publish(seller, lot) for lot in lots}

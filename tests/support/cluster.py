@@ -98,24 +98,36 @@ class Cluster:
 
     # --- nodes ---
 
-    def start(self, name: str, *, cut: PowerCut | None = None, cheat: str = "", ready: bool = True) -> Client:
+    def start(
+        self,
+        name: str,
+        *,
+        cut: PowerCut | None = None,
+        cheat: str = "",
+        ready: bool = True,
+        funded: bool = True,
+        unlocked: bool = True,
+    ) -> Client:
         """Start a node, new or known; a new one gets a wallet and money. It lives until its `cut`, if there is one."""
         paths = self.devnet.places.node(name)
         passphrase = self.devnet.places.passphrase
         address, new = nodes.create_wallet(paths, passphrase)
         if new:
             self._configure(name)
-            self.devnet.fund(address)
+            if funded:
+                self.devnet.fund(address)
             self._listen[name] = f"/ip4/127.0.0.1/tcp/{free_port()}"
         command = ["run", "--datadir", str(paths.datadir), "--network", NETWORK, "--socket", str(paths.socket)]
-        command += ["--passphrase-file", str(passphrase), "--set", f"network.listen={self._listen[name]}"]
+        command += ["--set", f"network.listen={self._listen[name]}"]
+        if unlocked:
+            command += ["--passphrase-file", str(passphrase)]
         if cut is not None:
             self.arm(name, cut)
         log = self.devnet.places.log(name)
         self._pids[name] = self._mould.cast(command, log, self.environ, self._cut(name), cheat)
         client = self._client(name)
         if ready:
-            self._await_ready(name, client)
+            self._await_ready(name, client, unlocked=unlocked)
         return client
 
     def arm(self, name: str, cut: PowerCut) -> None:
@@ -143,7 +155,7 @@ class Cluster:
 
     def alive(self, name: str) -> bool:
         """Whether a node's process runs."""
-        return self._mould.ended(self._pids[name], 0) is None
+        return name in self._pids and self._mould.ended(self._pids[name], 0) is None
 
     def words(self, name: str, lines: int = 12) -> str:
         """The end of a node's log."""
@@ -208,12 +220,12 @@ class Cluster:
         datadir.mkdir(mode=0o700, parents=True, exist_ok=True)
         (datadir / "config.toml").write_text(f'[embedding]\nmodel_dir = "{self.model}"\nthreads = 1\n')
 
-    def _await_ready(self, name: str, client: Client) -> None:
+    def _await_ready(self, name: str, client: Client, *, unlocked: bool) -> None:
         def answers() -> bool:
             if not self.alive(name):
                 raise Trouble(f"{name} ended instead of starting: {self.words(name)}")
             try:  # the socket answers a moment before the wallet is open
-                return not client.call("node.status")["wallet"]["locked"]
+                return client.call("node.status")["wallet"]["locked"] is not unlocked
             except OSError:
                 client.close()
                 return False
