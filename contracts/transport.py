@@ -182,5 +182,6 @@ class Transport:
 
     async def close(self) -> None:
         """Close the idle connections. Exchanges under way end by their own deadline."""
-        while self._idle:
-            await self._idle.pop().close()
+        with trio.CancelScope(shield=True):  # closing an idle connection does not wait for anybody
+            while self._idle:
+                await self._idle.pop().close()

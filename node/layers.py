@@ -22,8 +22,10 @@ from contracts.chain import Chain, open_chain
 from node.blocks import Blocks, open_embedded, open_rpc
 from node.collect.collector import Collector, Limits
 from node.embed import Embedder, EmbedderOptions, open_embedder
+from node.exchange.acting import Acting
 from node.exchange.buyer import Purchases
 from node.exchange.desk import DealDesk
+from node.exchange.forgetting import BoughtKeys
 from node.exchange.importer import ShardImporter
 from node.exchange.seller import Sales
 from node.exchange.watch import ChainWatch
@@ -38,6 +40,7 @@ from node.journal.catalog import CatalogStore
 from node.journal.cursors import Cursors
 from node.journal.deals import Deals
 from node.journal.demands import Demands as DemandStore
+from node.journal.erasures import Erasures
 from node.journal.feedback import FeedbackStore
 from node.journal.model_accounts import ModelAccounts
 from node.journal.model_calls import ModelCalls
@@ -47,6 +50,7 @@ from node.journal.publications import Publications
 from node.journal.transactions import Transactions
 from node.market.catalog import Catalog
 from node.market.demands import DemandDesk
+from node.market.erasure import Erasure
 from node.market.gossip import Gossip
 from node.market.kinds import Context
 from node.market.offers import OfferPolicy, Offers
@@ -181,6 +185,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     gossip: Gossip
     publications: Publications
     offers: Offers
+    erasure: Erasure
     demands: DemandDesk
     search: Search
 
@@ -203,6 +208,21 @@ async def open_market(base: Base, carriage: Carriage) -> Market:
         events=base.events,
         clock=now,
     )
+    erasure = Erasure(
+        shard=carriage.shard,
+        blocks=carriage.blocks,
+        chain=base.chain,
+        transactor=base.transactor,
+        offers=offers,
+        catalog=catalog,
+        catalog_store=store,
+        publications=publications,
+        deals=Deals(base.journal),
+        transactions=Transactions(base.journal),
+        store=Erasures(base.journal),
+        events=base.events,
+        clock=now,
+    )
     demands = DemandDesk(
         embedder=carriage.embedder,
         store=DemandStore(base.journal),
@@ -222,7 +242,13 @@ async def open_market(base: Base, carriage: Carriage) -> Market:
     search.serve()
     await base.nursery.start(gossip.serve)
     return Market(
-        catalog=catalog, gossip=gossip, publications=publications, offers=offers, demands=demands, search=search
+        catalog=catalog,
+        gossip=gossip,
+        publications=publications,
+        offers=offers,
+        erasure=erasure,
+        demands=demands,
+        search=search,
     )
 
 
@@ -261,17 +287,22 @@ async def open_exchange(base: Base, carriage: Carriage, market: Market, money: M
         confirmations=confirmations,
         poll_s=base.poll_s,
     )
-    purchases = Purchases(
+    acting = Acting(
         chain=chain,
         transactor=base.transactor,
         wire=carriage.network,
         blocks=carriage.blocks,
-        catalog=market.catalog,
-        store=deals,
-        watch=watch,
         importer=ShardImporter(carriage.shard, carriage.embedder),
         scorer=score_record,
         spend=money.wallet.spend,
+    )
+    purchases = Purchases(
+        chain=chain,
+        transactor=base.transactor,
+        acting=acting,
+        catalog=market.catalog,
+        store=deals,
+        watch=watch,
         events=base.events,
         clock=now,
     )
@@ -290,6 +321,7 @@ async def open_exchange(base: Base, carriage: Carriage, market: Market, money: M
         events=base.events,
         clock=now,
     )
+    market.erasure.on_forget(BoughtKeys(deals, carriage.blocks).forget)
     for service in (purchases, sales, watch):
         await base.nursery.start(service.serve)
     desk = DealDesk(purchases, deals, Transactions(base.journal))
@@ -413,6 +445,7 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money) ->
         threads=settings.models.threads,
         clock=now,
     )
+    market.erasure.on_forget(workshop.forget)
     publishing = Publishing(
         workshop=workshop,
         store=store,

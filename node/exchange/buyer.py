@@ -8,8 +8,8 @@ through the wallet's outbox under names that the machine makes, and the contract
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -18,11 +18,9 @@ import trio
 from contracts.bindings.sale import SaleState
 from contracts.chain import Chain
 from contracts.logs import Change
-from node.blocks import Blocks, BlocksError
-from node.exchange.errors import CannotDispute, ExchangeError, NoSuchDeal, OwnOffer, SellerSilent
-from node.exchange.judge import Scorer, judge, measure
-from node.exchange.runner import Runner, attempt
-from node.exchange.seller_client import Wire, ask_key, ask_openings
+from node.exchange.acting import Acting, Sample
+from node.exchange.errors import CannotDispute, ExchangeError, NoSuchDeal, OwnOffer
+from node.exchange.runner import Runner
 from node.exchange.watch import ChainWatch
 from node.journal.deals import Deal, Deals
 from node.market.catalog import Catalog, Listed
@@ -31,46 +29,17 @@ from node.wallet.errors import InsufficientFunds
 from node.wallet.transact import Transactor
 from protocols.codec import decode
 from protocols.envelope import MAX_BODY_BYTES, open_item
-from protocols.errors import ProtocolError
 from protocols.exchange import events as ev
 from protocols.exchange import machine
-from protocols.exchange.events import Call
-from protocols.exchange.handover import CellEvidence, MaskedKey, one_time_key, public_point
+from protocols.exchange.handover import MaskedKey, one_time_key, public_point
 from protocols.exchange.purchase import Buyer, BuyerState, Terms
-from protocols.exchange.sampling import DEFAULT_CAP, Measured, Verdict, sample_block, sample_count, sample_indices
-from protocols.ids import Cid, PeerId
+from protocols.exchange.sampling import DEFAULT_CAP
 from protocols.offers.offer import Offer
-from protocols.sealed import Payload, Record, parse, root_of, salvage
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus  # libp2p brings its stubs, which hide trio's own types from mypy
 
 log = structlog.get_logger(__name__)
-
-FETCH_TIMEOUT_S = 600.0
-BLOCK_WAIT_S = (
-    120.0  # how long to wait for the block that chooses the sample; two minutes are ten blocks of a slow chain
-)
-BLOCK_POLL_S = 0.2
-
-
-class Importer(Protocol):
-    """Puts bought records into the shard; returns how many."""
-
-    async def __call__(self, records: Sequence[Record], offer: Listed[Offer], deal: str) -> int: ...
-
-
-# Counts a purchase against the day's limit, once under its name; raises SpendLimit
-Spend = Callable[[str, int], Awaitable[None]]
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """What a sample showed."""
-
-    cells: int
-    ok: bool
-    reasons: tuple[str, ...]
-    measured: Measured | None
 
 
 class Purchases:
@@ -81,27 +50,19 @@ class Purchases:
         *,
         chain: Chain,
         transactor: Transactor,
-        wire: Wire,
-        blocks: Blocks,
+        acting: Acting,
         catalog: Catalog,
         store: Deals,
         watch: ChainWatch,
-        importer: Importer,
-        scorer: Scorer,
-        spend: Spend,
         events: Any,
         clock: Callable[[], int],
     ) -> None:
         self._chain = chain
         self._transactor = transactor
-        self._wire = wire
-        self._blocks = blocks
+        self._acting = acting
         self._catalog = catalog
         self._store = store
         self._watch = watch
-        self._importer = importer
-        self._scorer = scorer
-        self._spend = spend
         self._events = events
         self._clock = clock
         self._runners: dict[str, Runner[BuyerState]] = {}
@@ -158,14 +119,7 @@ class Purchases:
 
         `cells` lowers the count looked at.
         """
-        listed = self._offer(offer)
-        payload = await self._fetch(listed.body.cid, listed.body.size_bytes, listed.item.peer)
-        if root_of(payload) != listed.body.root:
-            return Sample(
-                0, ok=False, reasons=("the payload does not have the root that the offer names",), measured=None
-            )
-        count = sample_count(listed.body.cells)
-        return await self._sample(listed, payload, sample_block(listed.body.block), count, cells)
+        return await self._acting.sample(self._offer(offer), cells)
 
     async def dispute(self, deal: str) -> None:
         """Examine a deal's key again. The machine disputes by itself what can be proven; this says why it cannot."""
@@ -195,7 +149,7 @@ class Purchases:
             await self._save(deal, after, created_at)
 
         async def perform(action: Any) -> Any:
-            return await self._perform(runner.state, action)
+            return await self._acting.perform(runner.state, action, self._bought(deal))
 
         self._envelopes[deal] = envelope
         runner = Runner(state, save=save, perform=perform, clock=lambda: self._watch.clock, nursery=self._nursery)
@@ -263,125 +217,6 @@ class Purchases:
         """The offer as it was when the deal began: it may be withdrawn or expired by now."""
         item = open_item(self._envelopes[deal], chain_id=self._chain.chain_id, author=None)
         return Listed(item=item, body=decode(item.body, Offer, max_bytes=MAX_BODY_BYTES))
-
-    # --- the machine's actions ---
-
-    async def _perform(self, state: BuyerState, action: Any) -> Any:
-        match action:
-            case ev.Fetch():
-                return await self._do_fetch(state, action)
-            case ev.AskSample():
-                return await self._do_sample(state, action)
-            case ev.ReadOffer():
-                return await self._do_read_offer(state, action)
-            case ev.AskKey():
-                return await self._do_ask_key(state, action)
-            case ev.Verify():
-                payload = await self._payload(state)
-                return await trio.to_thread.run_sync(machine.examine, state, action, payload)
-            case ev.Import():
-                return await self._do_import(state, action)
-            case ev.Withdraw():
-                send = self._sender(action.key, self._chain.sale.withdraw())
-                return await attempt(Call.WITHDRAW, send) or ev.Withdrawn()
-            case ev.Lock() | ev.Confirm() | ev.Dispute() | ev.Refund():
-                return await self._do_call(state.terms, action)
-            case _:  # Wait: the next block's Tick moves the deal on
-                return None
-
-    async def _do_fetch(self, state: BuyerState, action: ev.Fetch) -> Any:
-        try:
-            payload = await self._fetch(action.cid, action.max_bytes, self._bought(state.terms.deal).item.peer)
-        except (BlocksError, ProtocolError) as err:
-            return ev.FetchFailed(f"the payload could not be fetched: {err}")
-        root = await trio.to_thread.run_sync(root_of, payload)
-        return ev.Fetched(root=root, cells=payload.cells)
-
-    async def _do_sample(self, state: BuyerState, action: ev.AskSample) -> ev.Judged:
-        payload = await self._payload(state)
-        sample = await self._sample(self._bought(state.terms.deal), payload, action.block, action.count, None)
-        return ev.Judged(ok=sample.ok, reasons=sample.reasons)
-
-    async def _do_read_offer(self, state: BuyerState, action: ev.ReadOffer) -> ev.OfferRead:
-        terms = await self._chain.sale.offer_terms(action.offer_no)
-        active = await self._chain.registry.is_active(terms.dataset)
-        same_seller = terms.seller == state.terms.seller
-        return ev.OfferRead(
-            root=terms.root,
-            cells=terms.cells,
-            price_wei=str(terms.price_wei),
-            live=terms.is_open and active and same_seller,
-            covered=terms.open < terms.max_open,
-        )
-
-    async def _do_ask_key(self, state: BuyerState, action: ev.AskKey) -> ev.KeyGiven | ev.KeyDenied:
-        await trio.sleep(action.after_s)
-        offer = self._bought(state.terms.deal)
-        try:
-            return ev.KeyGiven(await ask_key(self._wire, offer.item.peer, offer.item.id, action.sale))
-        except SellerSilent as err:
-            return ev.KeyDenied(str(err))
-
-    async def _do_import(self, state: BuyerState, action: ev.Import) -> ev.Imported:
-        payload = await self._payload(state)
-        contents = await trio.to_thread.run_sync(salvage, payload, action.content_key)
-        count = await self._importer(contents.records, self._bought(state.terms.deal), state.terms.deal)
-        return ev.Imported(records=count, unreadable=len(contents.unreadable))
-
-    async def _do_call(self, terms: Terms, action: ev.Lock | ev.Confirm | ev.Dispute | ev.Refund) -> ev.Failed | None:
-        sale = self._chain.sale
-        match action:
-            case ev.Lock():
-                return await attempt(Call.LOCK, lambda: self._lock(action, terms.deal, terms.price_wei))
-            case ev.Confirm():
-                return await attempt(Call.CONFIRM, self._sender(action.key, sale.confirm(int(action.sale))))
-            case ev.Refund():
-                return await attempt(Call.REFUND, self._sender(action.key, sale.refund(int(action.sale))))
-            case ev.Dispute():
-                is_cell = isinstance(action.evidence, CellEvidence)
-                dispute = sale.dispute_cell if is_cell else sale.dispute_key
-                return await attempt(Call.DISPUTE, self._sender(action.key, dispute(*action.evidence.arguments())))
-
-    async def _lock(self, action: ev.Lock, deal: str, price_wei: str) -> None:
-        price = int(action.max_price_wei)
-        await self._spend(f"deal:{deal}", int(price_wei))
-        await self._transactor.allow(self._chain.sale.address, price)
-        await self._transactor.once(action.key, self._chain.sale.lock(action.offer_no, price, action.bx, action.by))
-
-    def _sender(self, key: str, call: Any) -> Callable[[], Any]:
-        return lambda: self._transactor.once(key, call)
-
-    # --- payload and sample ---
-
-    async def _payload(self, state: BuyerState) -> Payload:
-        return await self._fetch(state.terms.cid, state.terms.size_bytes, self._bought(state.terms.deal).item.peer)
-
-    async def _fetch(self, cid: str, max_bytes: int, peer: PeerId) -> Payload:
-        """The payload, from the block store once it was fetched. Raises BlocksError, Malformed."""
-        data = await self._blocks.fetch(Cid(cid), providers=[peer], max_bytes=max_bytes, timeout_s=FETCH_TIMEOUT_S)
-        return await trio.to_thread.run_sync(lambda: parse(data, max_bytes=max_bytes))
-
-    async def _sample(
-        self, listed: Listed[Offer], payload: Payload, block: int, count: int, look_at: int | None
-    ) -> Sample:
-        try:
-            wanted = sample_indices(await self._block_hash(block), listed.body.root, listed.body.cells, count)
-            openings = await ask_openings(self._wire, listed.item.peer, listed.item.id, wanted, block)
-            keys = [(opening.cell, opening.key) for opening in openings][:look_at]
-            measured = await trio.to_thread.run_sync(measure, payload, keys, self._scorer)
-        except (SellerSilent, ProtocolError) as err:
-            return Sample(0, ok=False, reasons=(str(err),), measured=None)
-        verdict: Verdict = judge(listed.body, measured)
-        return Sample(len(keys), ok=verdict.ok, reasons=verdict.reasons, measured=measured)
-
-    async def _block_hash(self, block: int) -> bytes:
-        with trio.move_on_after(BLOCK_WAIT_S):
-            while True:
-                found = await self._chain.block_hash(block)
-                if found is not None:
-                    return bytes.fromhex(found[2:])
-                await trio.sleep(BLOCK_POLL_S)
-        raise SellerSilent(f"block {block}, which chooses the sample, was not mined within {BLOCK_WAIT_S:.0f} s")
 
 
 class Saved(msgspec.Struct, frozen=True):

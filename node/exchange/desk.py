@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from node.exchange.buyer import Purchases, Sample, Saved
+from node.exchange.acting import Sample
+from node.exchange.buyer import Purchases, Saved
 from node.exchange.errors import NoSuchDeal
 from node.journal.deals import Deal, Deals
 from node.journal.transactions import Transactions

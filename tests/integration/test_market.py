@@ -42,10 +42,11 @@ async def test_a_publication_that_died_is_finished_after_a_restart(
         )
         advance, begin = Publications.advance, Publications.begin
 
-        async def dying(self: Publications, publication: str, to: str, **fields: int | str) -> None:
-            await advance(self, publication, to, **fields)  # type: ignore[arg-type]
+        async def dying(self: Publications, publication: str, to: str, **fields: int | str) -> object:
+            moved = await advance(self, publication, to, **fields)  # type: ignore[arg-type]
             if to == state:
                 raise Died
+            return moved
 
         async def dying_at_birth(self: Publications, row: object) -> None:
             await begin(self, row)  # type: ignore[arg-type]

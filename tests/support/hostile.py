@@ -84,7 +84,7 @@ def become(cheat: str, replace: Callable[[object, str, Any], None] = setattr) ->
 
     Only what the cheat changes is changed; the honest rest of the node carries it to its victims.
     """
-    from node.exchange import buyer, seller
+    from node.exchange import acting, seller
     from node.market import draft, offers
 
     match cheat:
@@ -100,7 +100,7 @@ def become(cheat: str, replace: Callable[[object, str, Any], None] = setattr) ->
         case "other-cells":
             replace(seller, "sample_indices", lambda *chosen: [i ^ 1 for i in sample_indices(*chosen)])
         case "silent-buyer":
-            replace(buyer.Purchases, "_do_call", _all_but_confirm(buyer.Purchases._do_call))
+            replace(acting.Acting, "_call", _all_but_confirm(acting.Acting._call))
         case _:
             raise ValueError(f"no cheat {cheat!r}: there are {', '.join(CHEATS)}")
 

@@ -17,6 +17,7 @@ import trio
 from contracts.chain import Chain, Receipt, open_chain
 from contracts.params import Deployment
 from node.blocks import NotFound as BlockNotFound
+from node.exchange.acting import Acting
 from node.exchange.buyer import Purchases
 from node.exchange.desk import DealDesk
 from node.exchange.importer import ShardImporter
@@ -177,9 +178,13 @@ async def open_trader(
             gossip=gossip, context=context, policy=OfferPolicy(ttl_s=3_600, open_sales=3), events=events, clock=_now,
         )  # fmt: skip
         watch = ChainWatch(chain, Cursors(journal), first_block=deployment.block, confirmations=0, poll_s=POLL_S)
+        acting = Acting(
+            chain=chain, transactor=transactor, wire=wire, blocks=pantry, importer=ShardImporter(shard, embedder),
+            scorer=score_record, spend=_unlimited,
+        )  # fmt: skip
         purchases = Purchases(
-            chain=chain, transactor=transactor, wire=wire, blocks=pantry, catalog=catalog, store=deals, watch=watch,
-            importer=ShardImporter(shard, embedder), scorer=score_record, spend=_unlimited, events=events, clock=_now,
+            chain=chain, transactor=transactor, acting=acting, catalog=catalog, store=deals, watch=watch,
+            events=events, clock=_now,
         )  # fmt: skip
         sales = Sales(
             chain=chain, transactor=transactor, wire=wire, publications=publications, store=deals, watch=watch,

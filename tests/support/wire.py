@@ -70,7 +70,10 @@ class Wire:
         await trio.lowlevel.checkpoint()
         if peer not in self._hub.others(self.peer_id):
             raise PeerUnreachable(f"{peer} is away")
-        return await self._hub.wires[peer]._handlers[protocol](self.peer_id, body)
+        handlers = self._hub.wires[peer]._handlers
+        if protocol not in handlers:
+            raise PeerUnreachable(f"{peer} is not ready yet")
+        return await handlers[protocol](self.peer_id, body)
 
     async def subscribe(self, topic: str, check: Check) -> trio.MemoryReceiveChannel[Message]:
         send, receive = trio.open_memory_channel[Message](256)
