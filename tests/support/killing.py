@@ -44,22 +44,22 @@ def arm(file: Path) -> None:
     save = Deals.save
 
     async def save_or_die(self: Deals, deal: Deal) -> None:
-        cut = _next(file)
-        hit = cut is not None and (cut.side, cut.state) == (deal.role, deal.state)
-        if hit and cut.before:
+        cut = _next(file, deal.role, deal.state)
+        if cut is not None and cut.before:
             _die(file)
         await save(self, deal)
-        if hit:
+        if cut is not None:
             _die(file)
 
     Deals.save = save_or_die  # type: ignore[method-assign]
 
 
-def _next(file: Path) -> PowerCut | None:
+def _next(file: Path, side: str, state: str) -> PowerCut | None:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=PowerCut)
+        cut = msgspec.json.decode(file.read_bytes(), type=PowerCut)
     except FileNotFoundError:
         return None
+    return cut if (cut.side, cut.state) == (side, state) else None
 
 
 def _die(file: Path) -> None:
