@@ -81,7 +81,7 @@ def methods(node: Node, runner: JobRunner, health: Health, facts: Facts, stop: C
         *node_noun.methods(about, facts, health, stop),
         *peers.methods(carriage.network),
         *collect.methods(node.collector, runner, node.loaded.settings.collect.default_licence),
-        *records.methods(carriage.shard, carriage.embedder),
+        *records.methods(carriage.shard, carriage.embedder, market.erasure),
         *offers.methods(market.offers, market.catalog, carriage.embedder, facts.whose),
         *demands.methods(market.demands, market.catalog, facts.whose),
         *domains.methods(market.gossip),

@@ -31,21 +31,31 @@ async def resume_when_unlocked(node: Node) -> None:
     """Until cancelled: begin the work that waits at every unlock, and again after trouble."""
     again_at = -trio.current_time()
     done = False
+    await _erase(node)
     while True:
         is_open = node.wallet.exists and not node.wallet.locked
         if not is_open:
             done = False
-        elif not done and trio.current_time() >= again_at:
+        elif (not done or node.market.erasure.waiting) and trio.current_time() >= again_at:
             done = await _resume(node)
             again_at = trio.current_time() + AGAIN_S
         await trio.sleep(LOOK_S)
+
+
+async def _erase(node: Node) -> None:
+    """What a crash cut off on this machine; it needs no wallet."""
+    try:
+        await node.market.erasure.resume(here_only=True)
+    except TROUBLE as err:
+        log.warning("an erasure waits", kind=getattr(err, "kind", ""), reason=str(err))
 
 
 async def _resume(node: Node) -> bool:
     node.exchange.purchases.resume()
     node.exchange.sales.resume()
     well = True
-    for work in (node.market.offers.resume, node.learning.models.resume, node.learning.feedback.resume):
+    market, learning = node.market, node.learning
+    for work in (market.offers.resume, learning.models.resume, learning.feedback.resume, market.erasure.resume):
         try:
             await work()
         except TROUBLE as err:

@@ -26,5 +26,8 @@ class Blocks(Protocol):
     async def unpin(self, cid: Cid) -> None:
         """Let a later collection remove it; no error when it was not pinned."""
 
+    async def drop(self, cid: Cid) -> bool:
+        """Unpin, and remove at once what no other pin needs; False when others decide when it goes."""
+
     async def pins(self) -> list[Cid]:
         """The pinned roots."""

@@ -90,6 +90,14 @@ class EmbeddedBlocks:
     async def unpin(self, cid: Cid) -> None:
         await self._disk(lambda: self._store.unpin(cid))
 
+    async def drop(self, cid: Cid) -> bool:
+        """Unpin, and remove the blocks that no other pin reaches and no transfer holds."""
+        await self.unpin(cid)
+        async with self._changing:
+            held = set(self._held)
+            await self._disk(lambda: _drop(self._store, held, canonical(cid)))
+        return True
+
     async def pins(self) -> list[Cid]:
         return await self._disk(self._store.pins)
 
@@ -169,6 +177,11 @@ def _sweep(store: BlockStore, held: set[Cid], target_bytes: int) -> None:
             return
         if block.cid not in kept:
             store.remove(block.cid)
+
+
+def _drop(store: BlockStore, held: set[Cid], root: Cid) -> None:
+    for cid in _reachable(store, [root]) - _reachable(store, store.pins()) - held:
+        store.remove(cid)
 
 
 def _reachable(store: BlockStore, roots: Iterable[Cid]) -> set[Cid]:

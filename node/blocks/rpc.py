@@ -70,6 +70,11 @@ class IpfsRpcBlocks:
         except NotFound:
             return
 
+    async def drop(self, cid: Cid) -> bool:
+        """Unpin only: the daemon's collection is its operator's affair, and it may hold what others use."""
+        await self.unpin(cid)
+        return False
+
     async def pins(self) -> list[Cid]:
         listed = await self._call(lambda: self._client.pin.ls(type="recursive", timeout=CONTROL_S))
         return sorted(_supported(listed["Keys"]))

@@ -22,6 +22,7 @@ COLUMNS = {
     "peers.list": ("peer", "inbound", "version", "addresses"),
     "search.run": ("score", "text", "offer", "peer"),
     "records.search": ("score", "text", "domain", "id"),
+    "records.erasures": ("state", "forgotten", "begun_at", "waiting", "erasure"),
     "records.list": ("text", "domain", "language", "origin", "id"),
     "models.list": ("title", "domain", "task", "price_wei", "model"),
     "jobs.list": ("kind", "state", "done", "total", "note", "started_at", "job"),
@@ -150,5 +151,8 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str
             yield f"{prefix}{key}", f"{len(item)} entries"
             for entry in item[:20]:
                 yield "", cell(entry)
+        elif isinstance(item, list) and any(isinstance(entry, str) and " " in entry for entry in item):
+            for line, entry in enumerate(item):  # sentences
+                yield "" if line else f"{prefix}{key}", cell(entry)
         else:
             yield f"{prefix}{key}", cell(item, key)

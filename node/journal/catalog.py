@@ -63,6 +63,10 @@ class CatalogStore:
         """The entries that follow sequence number `after`."""
         return await self._rows("SELECT * FROM catalog WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
 
+    async def remove(self, id: str) -> None:
+        """Drop an envelope; one of ours that was withdrawn does not come back from peers."""
+        await self._journal.write(lambda conn: conn.execute("DELETE FROM catalog WHERE id = ?", (id,)))
+
     async def expire(self, now: int) -> int:
         """Drop what expired; returns how many."""
         sql = "DELETE FROM catalog WHERE expires_at <= ?"

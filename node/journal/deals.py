@@ -95,6 +95,11 @@ class Deals:
         """The deal about an on-chain sale."""
         return await self._one("SELECT * FROM deals WHERE role = ? AND sale = ?", (role, sale))
 
+    async def of_offer(self, role: Role, offer: str) -> list[Deal]:
+        """The deals about an offer, oldest first; none about '', which is not announced yet."""
+        sql = "SELECT * FROM deals WHERE role = ? AND offer = ? AND offer <> '' ORDER BY created_at, deal"
+        return await self._rows(sql, (role, offer))
+
     async def unfinished(self, role: Role) -> list[Deal]:
         """What a restart has to go on with."""
         return await self._rows("SELECT * FROM deals WHERE role = ? AND over = 0 ORDER BY created_at", (role,))

@@ -24,9 +24,11 @@ CREATE TABLE IF NOT EXISTS items (
     PRIMARY KEY (source, item)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS items_pending ON items (source) WHERE outcome = 'pending';
+CREATE INDEX IF NOT EXISTS items_by_record ON items (record) WHERE record <> '';
 """
 
 PENDING, STORED, LEFT_OUT = "pending", "record", "left out"
+FORGOTTEN = "forgotten"  # its record was erased: the item stays known, so that the same source does not revive it
 KEYS_PER_QUERY = 500
 
 

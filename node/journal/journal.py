@@ -60,12 +60,25 @@ class Journal:
         finally:
             self._readers.append(conn)
 
+    async def scrub(self) -> None:
+        """Fold the log into the file and empty it: with it leaves the disk what was deleted or overwritten before.
+
+        Raises JournalError when a reader of another process holds the log for longer than BUSY_MS.
+        """
+        await trio.to_thread.run_sync(_fold, self._writer, limiter=self._one_writer)
+
     def close(self) -> None:
         """Fold the log into the file and let go of it; blocks for some milliseconds."""
         for conn in self._readers:
             conn.close()
         self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._writer.close()
+
+
+def _fold(conn: sqlite3.Connection) -> None:
+    busy = conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    if busy:
+        raise JournalError("the journal's log cannot be emptied: another program reads the journal, end it")
 
 
 def _transact(conn: sqlite3.Connection, fn: Callable[[sqlite3.Connection], T]) -> T:
@@ -103,6 +116,7 @@ def _open(path: Path) -> Journal:
         try:
             writer.execute("PRAGMA journal_mode = WAL")
             writer.execute("PRAGMA synchronous = FULL")
+            writer.execute("PRAGMA secure_delete = ON")  # a destroyed key must not stay behind in a page's free space
             migrate(writer)
             readers = [_connect(path) for _ in range(READERS)]
         except BaseException:

@@ -6,6 +6,7 @@ The content key stands here and nowhere else. Destroying the row's key makes the
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -61,13 +62,13 @@ class Publications:
         values = msgspec.structs.astuple(row)
         await self._journal.write(lambda conn: conn.execute(f"INSERT INTO publications VALUES ({marks})", values))  # noqa: S608
 
-    async def advance(self, publication: str, state: State, **fields: int | str) -> None:
-        """Move to `state` and set what became known."""
+    async def advance(self, publication: str, state: State, **fields: int | str) -> bool:
+        """Move to `state` and set what became known; False, and nothing happens, when its key was destroyed."""
         names = [n for n in fields if n in Publication.__struct_fields__]
         sets = "".join(f", {n} = ?" for n in names)
         values = (state, *(fields[n] for n in names), publication)
-        sql = f"UPDATE publications SET state = ?{sets} WHERE publication = ?"  # noqa: S608 - names are checked above
-        await self._journal.write(lambda conn: conn.execute(sql, values))
+        sql = f"UPDATE publications SET state = ?{sets} WHERE publication = ? AND content_key IS NOT NULL"  # noqa: S608 - names are checked above
+        return bool(await self._journal.write(lambda conn: conn.execute(sql, values).rowcount))
 
     async def destroy_key(self, publication: str) -> None:
         """Forget the content key: what is pinned under it can never be read again."""
@@ -81,6 +82,12 @@ class Publications:
     async def by_number(self, offer_no: int) -> Publication | None:
         """The publication with this number in the KeySale contract."""
         return await self._one("SELECT * FROM publications WHERE offer_no = ? AND offer_no <> 0", offer_no)
+
+    async def containing(self, records: Collection[str]) -> list[Publication]:
+        """The publications that still have their key and hold one of these records."""
+        wanted = set(records)
+        rows = [row for row in await self.all() if row.content_key is not None]
+        return [row for row in rows if not wanted.isdisjoint(msgspec.json.decode(row.record_ids, type=list[str]))]
 
     async def all(self) -> list[Publication]:
         """Every publication, oldest first."""

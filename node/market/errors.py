@@ -4,6 +4,7 @@ MarketError
 ├── NotFound          no such offer, demand or record here
 ├── NothingToSell     the selection holds no record that may be sold
 ├── NotMine           only its signer may withdraw an item
+├── Erased            a record of the offer was forgotten while it was published
 └── CatalogFull       a signer is over his quota, or the catalogue over its size
 """
 
@@ -30,6 +31,10 @@ class NothingToSell(MarketError):
 class NotMine(MarketError):
     kind = "not_mine"
     hint = "an item is withdrawn by the wallet that signed it"
+
+
+class Erased(MarketError):
+    hint = "publish again: what is left of the selection can be offered"
 
 
 class CatalogFull(MarketError):

@@ -24,7 +24,7 @@ from node.blocks import Blocks
 from node.journal.publications import Publication, Publications
 from node.market.catalog import Catalog, Listed
 from node.market.draft import Draft, Filter, choose, describe, seal_records
-from node.market.errors import NotFound, NothingToSell, NotMine
+from node.market.errors import Erased, NotFound, NothingToSell, NotMine
 from node.market.gossip import Gossip
 from node.market.kinds import Context
 from node.market.ports import Events
@@ -80,6 +80,10 @@ class Offers:
         self._events = events
         self._clock = clock
         self._offered_records: dict[str, str] = {}
+        self._under_way: dict[str, trio.Event] = {}
+        self.choosing = (
+            trio.Lock()
+        )  # from the choice of records to the journalled key: erasure must see them or the row
 
     async def publish(
         self,
@@ -94,6 +98,14 @@ class Offers:
         """Offer the own records of a domain for sale. Raises NothingToSell, WalletLocked, InsufficientFunds."""
         parse_domain(domain)
         self._transactor.require_unlocked()
+        async with self.choosing:
+            row = await self._seal(domain, title, kind, wanted, floor_wei, licence)
+        return await self._advance(row)
+
+    async def _seal(
+        self, domain: str, title: str, kind: str, wanted: Filter, floor_wei: int, licence: str | None
+    ) -> Publication:
+        """Records sealed and pinned, their key journalled."""
         records = choose(await self._own(domain), wanted, licence)
         content_key = os.urandom(32)
         sealed, cell_bytes = await trio.to_thread.run_sync(seal_records, records, content_key)
@@ -123,7 +135,7 @@ class Offers:
             created_at=self._clock(),
         )
         await self._store.begin(row)
-        return await self._advance(row)
+        return row
 
     async def _own(self, domain: str) -> list[ShardRecord]:
         found: list[ShardRecord] = []
@@ -143,7 +155,7 @@ class Offers:
     async def resume(self) -> None:
         """Finish publications that a crash cut off. Raises as `publish`."""
         for row in await self._store.all():
-            if row.state in ("sealed", "registered", "offered"):
+            if row.state in ("sealed", "registered", "offered") and row.publication not in self._under_way:
                 log.info("publication resumes", publication=row.publication, state=row.state)
                 await self._advance(row)
 
@@ -155,9 +167,9 @@ class Offers:
         listed = self._catalog.get(offer, Offer)
         await self._transactor.once(f"publication:{row.publication}:close", self._chain.sale.close(row.offer_no))
         await self._store.advance(row.publication, "withdrawn")
-        self._unindex(row)
+        self.unindex(row)
         if listed is not None:
-            await self._tell_withdrawn(listed)
+            await self.tell_withdrawn(listed)
 
     def get(self, offer: str) -> Listed[Offer]:
         """A known open offer. Raises NotFound."""
@@ -174,7 +186,21 @@ class Offers:
         """What the oracle asks for the offer's dataset now, in base units."""
         return await self._chain.oracle.quote(self.get(offer).body.dataset)
 
+    async def rest(self, publication: str) -> None:
+        """Wait until nothing is being done for a publication."""
+        if (under_way := self._under_way.get(publication)) is not None:
+            await under_way.wait()
+
     async def _advance(self, row: Publication) -> Listed[Offer]:
+        """Go on with a publication to its end. Raises Erased when its key was destroyed meanwhile."""
+        over = self._under_way[row.publication] = trio.Event()
+        try:
+            return await self._go_on(row)
+        finally:
+            self._under_way.pop(row.publication, None)
+            over.set()
+
+    async def _go_on(self, row: Publication) -> Listed[Offer]:
         draft = msgspec.json.decode(row.draft, type=Draft)
         if row.state == "sealed":
             row = await self._register(row, draft)
@@ -209,6 +235,7 @@ class Offers:
         return await self._moved(row, "offered", offer_no=number, block=receipt.block, price_wei=str(terms.price_wei))
 
     async def _announce(self, row: Publication, draft: Draft) -> Listed[Offer]:
+        row = await self._moved(row, "offered")  # what was forgotten since is not told
         offer = Offer(
             network=self._context.network,
             chain_id=self._context.chain_id,
@@ -241,10 +268,12 @@ class Offers:
 
     async def _moved(self, row: Publication, state: str, **fields: int | str) -> Publication:
         moved = msgspec.structs.replace(row, state=state, **fields)
-        await self._store.advance(row.publication, moved.state, **fields)
+        if not await self._store.advance(row.publication, moved.state, **fields):
+            raise Erased(f"publication {row.publication} ends here: a record in it was forgotten")
         return moved
 
-    async def _tell_withdrawn(self, listed: Listed[Offer]) -> None:
+    async def tell_withdrawn(self, listed: Listed[Offer]) -> None:
+        """Take an own offer back from everybody's catalogue. Raises WalletLocked."""
         notice = withdrawals.Withdrawal(
             network=self._context.network,
             chain_id=self._context.chain_id,
@@ -259,7 +288,8 @@ class Offers:
         for record in msgspec.json.decode(row.record_ids, type=list[str]):
             self._offered_records[record] = row.offer
 
-    def _unindex(self, row: Publication) -> None:
+    def unindex(self, row: Publication) -> None:
+        """Its records are no longer on offer."""
         for record in msgspec.json.decode(row.record_ids, type=list[str]):
             if self._offered_records.get(record) == row.offer:
                 del self._offered_records[record]

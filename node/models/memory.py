@@ -42,6 +42,10 @@ class Remembering:
             return np.empty((0, self.dim), np.float32)
         return np.stack([found[key] for key in keys])
 
+    def forget(self) -> None:
+        """Remember nothing: a text that was erased must not leave its vector here."""
+        self._known.clear()
+
     def _remember(self, found: dict[bytes, np.ndarray]) -> None:
         for key, vector in found.items():
             self._known[key] = vector

@@ -14,6 +14,7 @@ import trio
 from node.embed.embedder import Embedder
 from node.journal.models import ModelRow
 from node.journal.models import Models as ModelStore
+from node.market.proof import Gone
 from node.models.artifacts import Artifacts, Manifest, Report, model_id
 from node.models.errors import BadArtifact, BadCall, UnknownModel
 from node.models.evaluate import Evaluation, judge_classes, judge_retrieval
@@ -135,6 +136,15 @@ class Workshop:
         if row is None:
             raise UnknownModel(f"model {model} was not trained by this node")
         return await self._load(row)
+
+    async def forget(self, gone: Gone) -> list[str]:
+        """Drop remembered vectors; says which own models may have learnt from what is gone."""
+        self._embedder.forget()
+        return [
+            f"model {row.model} of {row.domain} may have learnt from it: weights cannot be taken back, train it anew"
+            for row in await self._store.all()
+            if row.domain in gone.domains
+        ]
 
     async def evaluate(self, model: str) -> tuple[TrainedModel, Evaluation]:
         """Judge an own model again from its files, on the records that were held out when it was trained.
