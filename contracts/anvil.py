@@ -96,6 +96,12 @@ def require_free(host: str, port: int) -> None:
             raise AnvilFailed(f"port {port} on {host} is in use: stop what listens there or choose another port")
 
 
+def _guard(pid: int) -> subprocess.Popen[bytes]:
+    """A shell that ends `pid` when we are gone: its input closes with us, even by SIGKILL. No anvil is left over."""
+    script = 'cat > /dev/null; kill "$1" 2> /dev/null'
+    return subprocess.Popen(["sh", "-c", script, "sh", str(pid)], stdin=subprocess.PIPE, start_new_session=True)
+
+
 class Anvil:
     """A running anvil, or one about to run. `with` starts and stops it; `stop` lets it write its state."""
 
@@ -119,6 +125,7 @@ class Anvil:
         self.log_path = log_path
         self.keys = TEST_KEYS
         self.process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._last_words: deque[str] = deque(maxlen=20)
 
     @property
@@ -137,6 +144,7 @@ class Anvil:
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C in the terminal is for the parent, which stops anvil in order
         )
+        self._guard = _guard(self.process.pid)
         Thread(target=self._drain, args=(self.process,), daemon=True).start()
         try:
             self._await_ready()
@@ -147,9 +155,11 @@ class Anvil:
 
     def stop(self) -> None:
         """SIGTERM, so that the state is written; SIGKILL when it does not end in time. Safe to call twice."""
-        process = self.process
-        if process is None:
+        process, guard = self.process, self._guard
+        if process is None or guard is None:
             return
+        guard.kill()  # first: it must not meet the pid when somebody else has it
+        guard.communicate()
         process.terminate()
         try:
             process.wait(STOP_TIMEOUT_S)

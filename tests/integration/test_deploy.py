@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +14,7 @@ import coincurve
 import pytest
 from eth_hash.auto import keccak
 
-from contracts import books
+from contracts import blocking, books
 from contracts.anvil import Anvil, AnvilFailed, AnvilMissing, find_anvil, start_anvil
 from contracts.blocking import RpcFailed
 from contracts.deploy import DeployError, create_address, deploy
@@ -147,6 +150,25 @@ def test_a_taken_port_is_said() -> None:
         taken.listen()
         with pytest.raises(AnvilFailed, match="in use"), start_anvil(port=taken.getsockname()[1]):
             pass
+
+
+@needs_anvil
+def test_no_anvil_outlives_a_killed_parent() -> None:
+    script = (
+        "import time; from contracts.anvil import start_anvil; "
+        "anvil = start_anvil().start(); print(anvil.port, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        port = int(parent.stdout.readline())
+        assert blocking.call(f"http://127.0.0.1:{port}", "eth_chainId") == hex(31_337)
+        parent.kill()
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"anvil still listens on port {port}")
 
 
 @needs_anvil
