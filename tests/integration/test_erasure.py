@@ -131,8 +131,9 @@ async def assert_revoked(place: Place, alice: Eraser, row: Publication, proof: P
     assert not await chain.registry.is_active(row.dataset)
     assert not (await chain.sale.offer_terms(row.offer_no)).is_open
     bx, by = public_point(one_time_key(lambda size: b"\x07" * size))
-    with pytest.raises(Reverted):
+    with pytest.raises(Reverted) as refused:
         await chain.estimate(chain.sale.lock(row.offer_no, 1_000 * TOKENS, bx, by), alice.trader.account.address)
+    assert refused.value.name == "OfferNotOpen"  # it would come before any question of money
     for name, hash in (("Revoked", offer.revoke_tx), ("Closed", offer.close_tx)):
         receipt = await chain.receipt(hash)
         assert receipt is not None
@@ -147,6 +148,8 @@ async def test_after_forgetting_neither_disk_nor_peers_nor_chain_offer_it(place:
         await alice.trader.over(f"sale-{(await bob.desk.view(deal)).sale}")
         assert (alice.folder / "journal.db-wal").stat().st_size > 0
         assert alice.trader.offers.offer_of(record.id) == row.offer
+        sketch = alice.trader.offers.get(row.offer).body.sketch[0].vector
+        assert alice.grep(sketch)
 
         proof = await alice.erasure.forget(id=record.id)
 
@@ -158,6 +161,7 @@ async def test_after_forgetting_neither_disk_nor_peers_nor_chain_offer_it(place:
         assert "1 sold" in proof.remains[0]
         assert_gone(alice, row, record)
         assert record.text.encode() not in msgspec.json.encode(proof)
+        assert alice.grep(sketch) == [], "centroids of embeddings are of the embeddings"
         assert not await alice.blocks.has(offer.cid)
         assert await alice.blocks.pins() == []
         assert alice.trader.offers.offer_of(record.id) is None
@@ -325,6 +329,7 @@ async def test_what_is_forgotten_while_it_is_published_ends_revoked(place: Place
         await fund(place, alice.trader)
         await alice.trader.own(TEXTS)
         record = (await alice.trader.shard.list(limit=1))[0]
+        before = await alice.trader.chain.registry.count()
         place.anvil.call("evm_setAutomine", False)
         ended: list[BaseException] = []
 
@@ -360,11 +365,13 @@ async def test_what_is_forgotten_while_it_is_published_ends_revoked(place: Place
         assert [type(err).__name__ for err in ended] in (["Erased"], ["Reverted"])
         assert proof.state == "done"
         assert_gone(alice, row, record)
-        (offer,) = proof.offers
-        if offer.dataset:
-            assert not await alice.trader.chain.registry.is_active(offer.dataset)
-        if offer.offer_no:
-            assert not (await alice.trader.chain.sale.offer_terms(offer.offer_no)).is_open
+        chain = alice.trader.chain
+        made = range(before + 1, await chain.registry.count() + 1)
+        assert [dataset for dataset in made if await chain.registry.is_active(dataset)] == []
+        assert [offer.dataset for offer in proof.offers] == (list(made) or [0])
+        number = proof.offers[0].offer_no
+        assert bool(number) is (step == "offer"), "the step under way comes to its end, the next one does not begin"
+        assert not number or not (await chain.sale.offer_terms(number)).is_open
         assert list(alice.trader.catalog.every(Offer)) == []
 
 

@@ -131,7 +131,8 @@ async def test_what_was_never_here_is_nothing_to_forget(desk: Desk) -> None:
 
 async def test_a_subject_is_forgotten_with_all_records_and_its_name(desk: Desk) -> None:
     await desk.collector.put(TEXTS, **RIGHTS, subject="Marguerite Duval")
-    await desk.collector.put(["My boots from Brixton squeak on every marble floor I have met so far."], **RIGHTS)
+    other = {**RIGHTS, "domain": "shoes"}  # a source of its own: this one keeps the subject's name
+    await desk.collector.put(["My boots from Brixton squeak on every marble floor I have met so far."], **other)
     assert desk.grep(b"Marguerite Duval")
     proof = await desk.erasure.forget(subject="Marguerite Duval")
     assert proof.forgotten == 2
