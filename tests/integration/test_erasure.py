@@ -323,13 +323,31 @@ async def _nothing() -> None:
 # --- while it is being published ---
 
 
-@pytest.mark.parametrize("step", ["register", "offer"])
+@dataclass
+class Gate:
+    """An outbox in which nothing is signed until the gate opens."""
+
+    service: Any
+    opened: trio.Event
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.service, name)
+
+    async def once(self, *args: Any, **named: Any) -> Any:
+        await self.opened.wait()
+        return await self.service.once(*args, **named)
+
+
+@pytest.mark.parametrize("step", ["nothing", "register", "offer"])
 async def test_what_is_forgotten_while_it_is_published_ends_revoked(place: Place, step: str) -> None:
     async with place.alice() as alice:
         await fund(place, alice.trader)
         await alice.trader.own(TEXTS)
         record = (await alice.trader.shard.list(limit=1))[0]
         before = await alice.trader.chain.registry.count()
+        gate = Gate(alice.trader.transactor, trio.Event())
+        if step == "nothing":
+            alice.trader.offers._transactor = gate  # type: ignore[assignment]
         place.anvil.call("evm_setAutomine", False)
         ended: list[BaseException] = []
 
@@ -338,6 +356,12 @@ async def test_what_is_forgotten_while_it_is_published_ends_revoked(place: Place
                 await alice.trader.offers.publish("fashion", "Dresses, reviewed")
             except Exception as err:
                 ended.append(err)
+
+        async def open_the_gate() -> None:
+            while (await alice.trader.publications.all())[0].content_key is not None:
+                await trio.sleep(0.01)
+            await trio.sleep(0.5)  # an erasure that does not wait would be over
+            gate.opened.set()
 
         async def mine() -> None:
             while True:
@@ -356,6 +380,7 @@ async def test_what_is_forgotten_while_it_is_published_ends_revoked(place: Place
                             await trio.sleep(0.2)
                     (row,) = await alice.trader.publications.all()
                     nursery.start_soon(mine)
+                    nursery.start_soon(open_the_gate)
                     proof = await alice.erasure.forget(id=record.id)
                     while not ended:
                         await trio.sleep(0.01)
