@@ -99,9 +99,9 @@ class Embedding(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: Annotated[
         int, why("cost grows with length; 256 find nothing that 128 do not: see tests/bench/embed.py", ge=16, le=8_192)
     ] = 128
-    batch_tokens: Annotated[
-        int, why("how long others wait for a thread: half a second of work", ge=64, le=262_144)
-    ] = 512
+    batch_tokens: Annotated[int, why("how long others wait for a thread: half a second of work", ge=64, le=262_144)] = (
+        512
+    )
 
 
 class Collect(msgspec.Struct, frozen=True, kw_only=True):
