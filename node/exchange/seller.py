@@ -34,7 +34,6 @@ from protocols.exchange.messages import (
     KeyRequest,
     Opening,
     Openings,
-    OpeningsRequest,
     Refusal,
     read_request,
 )
@@ -109,11 +108,11 @@ class Sales:
     async def _answer(self, peer: PeerId, body: bytes) -> bytes:
         request = read_request(body)
         row = await self._publications.by_offer(request.offer)
+        if row is not None and isinstance(request, KeyRequest):
+            return encode(await self._hand_over(request))
         if row is None or row.content_key is None:
             return encode(Refusal(kind="unknown_offer", message="no such offer here"))
-        if isinstance(request, OpeningsRequest):
-            return encode(await self._open(row, row.content_key))
-        return encode(await self._hand_over(request))
+        return encode(await self._open(row, row.content_key))
 
     async def _open(self, row: Publication, content_key: bytes) -> Openings | Refusal:
         block = sample_block(row.block)
@@ -129,13 +128,13 @@ class Sales:
         runner = self._runners.get(request.sale) or await self._late(request.sale)
         if runner is None or runner.state.offer != request.offer:
             return Refusal(kind="no_sale", message=f"no sale {request.sale} of this offer is locked")
+        key = await self._masked(runner.state)
+        if key is None:  # before the machine writes that it is handed over
+            await runner.feed(ev.KeyLost())
+            return Refusal(kind="key_lost", message="the content key was erased; the price will be given back")
         answer = (await runner.feed(ev.KeyAsked()))[0]
         if isinstance(answer, ev.Deny):
             return Refusal(kind=answer.kind, message=answer.reason)
-        key = await self._masked(runner.state)
-        if key is None:
-            await runner.feed(ev.KeyLost())
-            return Refusal(kind="key_lost", message="the content key was erased; the price will be given back")
         log.info("key handed over", sale=request.sale)
         return key.message()
 

@@ -22,6 +22,8 @@ from contracts.deploy import deploy
 from contracts.errors import Reverted
 from contracts.params import Deployment, DeployParams
 from node.collect import Collector
+from node.exchange.errors import SellerSilent
+from node.exchange.seller_client import ask_key
 from node.journal.publications import Publication
 from node.market.erasure import Erasure
 from node.market.proof import Proof
@@ -218,14 +220,16 @@ async def test_a_sale_that_waits_for_its_key_is_given_back(place: Place) -> None
         assert (proof.offers[0].sales, proof.offers[0].locked) == (0, 1)
         assert any("the price goes back" in said for said in proof.remains)
         place.hub.away.clear()
-        place.pass_time(3_300)  # to the margin before the deadline: the seller would post his key
         (sale,) = await alice.trader.deals.newest(1)
+        with pytest.raises(SellerSilent, match="erased; the price will be given back"):
+            await ask_key(bob.wire, ALICE, row.offer, sale.sale)
         with trio.fail_after(30):
             while (row_now := await alice.trader.deals.get(sale.deal)) and row_now.state != "expired":
                 await trio.sleep(0.02)
         assert row_now is not None
         assert row_now.reason == "the content key was erased"
-        place.pass_time(3_600)
+        assert row_now.updated_at - sale.created_at < 60, "said at once, not at the deadline"
+        place.pass_time(2 * 3_600)
         assert await bob.over(deal) == "refunded"
         assert await alice.trader.over(sale.deal) == "refunded"
         assert await bob.chain.token.balance(bob.account.address) == before
