@@ -17,56 +17,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import msgspec
 import structlog
 
 from config.loader import Loaded
 from config.paths import NodePaths
-from node.collect.collector import Collector
 from node.embed import Embedder
 from node.face import open_face
-from node.identity.wallet_key import Wallet
-from node.layers import (
-    Base,
-    Carriage,
-    Exchange,
-    Learning,
-    Market,
-    Money,
-    open_base,
-    open_carriage,
-    open_exchange,
-    open_intake,
-    open_learning,
-    open_market,
-    open_money,
-)
-from node.network import Network
+from node.layers.base import open_base
+from node.layers.carriage import open_carriage
+from node.layers.exchange import open_exchange
+from node.layers.learning import open_learning
+from node.layers.market import open_intake, open_market
+from node.layers.money import open_money
+from node.layers.node import Node
 from node.resume import resume_when_unlocked
 
 log = structlog.get_logger(__name__)
-
-
-class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """The running services, by layer."""
-
-    loaded: Loaded
-    paths: NodePaths
-    base: Base
-    carriage: Carriage
-    market: Market
-    collector: Collector
-    exchange: Exchange
-    money: Money
-    learning: Learning
-
-    @property
-    def wallet(self) -> Wallet:
-        return self.base.wallet
-
-    @property
-    def network(self) -> Network:
-        return self.carriage.network
 
 
 @asynccontextmanager

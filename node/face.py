@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
 from contracts.errors import ChainError
 from node.console.server import open_console
 from node.journal.jobs import Jobs
-from node.layers import now
+from node.layers.base import now
+from node.layers.node import Node
 from node.observe.health import Health
 from node.observe.metrics import Metrics
 from node.rpc.dispatch import Dispatcher
@@ -44,9 +45,6 @@ from node.rpc.methods import (
 from node.rpc.registry import Registry
 from node.rpc.server import open_rpc
 from protocols.offers.offer import Offer
-
-if TYPE_CHECKING:
-    from node.app import Node
 
 CHAIN_S = 3.0  # the home screen does not wait longer for a chain that is slow
 

@@ -18,8 +18,8 @@ import msgspec
 
 from config.settings import SECTIONS, reason
 from config.template import toml
-from node.app import Node
 from node.face import methods
+from node.layers.node import Node
 from node.rpc.errors import CODES
 from node.rpc.methods import rpc
 from node.rpc.openrpc import document

@@ -5,20 +5,16 @@ Everything here is journalled and idempotent, so it does not matter how often it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import structlog
 import trio
 
 from contracts.errors import ChainError
 from node.blocks import BlocksError
 from node.identity.errors import IdentityError
+from node.layers.node import Node
 from node.market.errors import MarketError
 from node.network import NetworkError
 from node.wallet.errors import WalletError
-
-if TYPE_CHECKING:
-    from node.app import Node
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,8 @@ import trio
 
 from config.loader import Loaded
 from config.paths import NodePaths
-from node.app import Node, open_node
+from node.app import open_node
+from node.layers.node import Node
 
 log = structlog.get_logger(__name__)
 

@@ -1,0 +1,124 @@
+"""What is on offer and what is wanted; and what flows in."""
+
+from __future__ import annotations
+
+import msgspec
+
+from config.settings import Settings
+from node.collect.collector import Collector, Limits
+from node.journal.catalog import CatalogStore
+from node.journal.deals import Deals
+from node.journal.demands import Demands as DemandStore
+from node.journal.erasures import Erasures
+from node.journal.publications import Publications
+from node.journal.transactions import Transactions
+from node.layers.base import Base, now
+from node.layers.carriage import Carriage
+from node.market.catalog import Catalog
+from node.market.demands import DemandDesk
+from node.market.erasure import Erasure
+from node.market.gossip import Gossip
+from node.market.offers import OfferPolicy, Offers
+from node.market.search import Search
+from node.refine import Refiner
+from node.refine.rules import Rules
+
+
+class Market(msgspec.Struct, frozen=True, kw_only=True):
+    """What is on offer and what is wanted."""
+
+    catalog: Catalog
+    gossip: Gossip
+    publications: Publications
+    offers: Offers
+    erasure: Erasure
+    demands: DemandDesk
+    search: Search
+
+
+async def open_market(base: Base, carriage: Carriage) -> Market:
+    """Catalogue, gossip, offers, demands, search."""
+    store, publications = CatalogStore(base.journal), Publications(base.journal)
+    catalog = Catalog(store, base.context, now)
+    gossip = Gossip(catalog, store, carriage.network, base.wallet, base.context, base.events)
+    offers = Offers(
+        shard=carriage.shard,
+        blocks=carriage.blocks,
+        chain=base.chain,
+        transactor=base.transactor,
+        store=publications,
+        catalog=catalog,
+        gossip=gossip,
+        context=base.context,
+        policy=OfferPolicy(ttl_s=base.settings.market.offer_ttl_s, open_sales=base.settings.market.open_sales),
+        events=base.events,
+        clock=now,
+    )
+    erasure = Erasure(
+        shard=carriage.shard,
+        blocks=carriage.blocks,
+        chain=base.chain,
+        transactor=base.transactor,
+        offers=offers,
+        catalog=catalog,
+        catalog_store=store,
+        publications=publications,
+        deals=Deals(base.journal),
+        transactions=Transactions(base.journal),
+        store=Erasures(base.journal),
+        events=base.events,
+        clock=now,
+    )
+    demands = DemandDesk(
+        embedder=carriage.embedder,
+        store=DemandStore(base.journal),
+        catalog=catalog,
+        gossip=gossip,
+        context=base.context,
+        events=base.events,
+        clock=now,
+        lifetime_s=base.settings.market.demand_ttl_s,
+    )
+    search = Search(
+        shard=carriage.shard, embedder=carriage.embedder, catalog=catalog, offers=offers, wire=carriage.network
+    )
+    await catalog.load()
+    await demands.load()
+    await offers.load()
+    search.serve()
+    await base.nursery.start(gossip.serve)
+    return Market(
+        catalog=catalog,
+        gossip=gossip,
+        publications=publications,
+        offers=offers,
+        erasure=erasure,
+        demands=demands,
+        search=search,
+    )
+
+
+def open_intake(base: Base, carriage: Carriage, market: Market) -> Collector:
+    """Collector and refiner; a record's relevance is measured against the wants that are known."""
+    limits = Limits(max_file_bytes=base.settings.collect.max_file_bytes, max_items=base.settings.collect.max_items)
+    return Collector(
+        base.journal,
+        carriage.shard,
+        Refiner(carriage.shard, carriage.embedder, refine_rules(base.settings)),
+        base.events,
+        now,
+        owner=base.wallet.address if base.wallet.exists else "",
+        wants=market.demands.wants,
+        limits=limits,
+    )
+
+
+def refine_rules(settings: Settings) -> Rules:
+    """What becomes a record, as the refiner takes it."""
+    chosen = settings.refine
+    return Rules(
+        min_chars=chosen.min_chars,
+        max_chars=chosen.max_chars,
+        near_duplicate_ppm=chosen.near_duplicate_ppm,
+        redact=chosen.redact,
+    )
