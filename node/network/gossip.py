@@ -1,6 +1,6 @@
 """Publish and subscribe by GossipSub 1.2, made loss-free at the rates we use and safe against hostile messages.
 
-What differs from py-libp2p's defaults, and why, stands at `make_gossip` and `Router`. Policy on overflow: a
+What differs from py-libp2p's defaults, and why, stands at `make_gossip`, `Mesh` and `Router`. Policy on overflow: a
 subscriber that does not keep up loses the *newest* messages (they are counted in `dropped` and can be had again by
 catalogue sync); a publisher waits for room in the queues to its peers and is told when there is none.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -125,12 +125,42 @@ class Router(Pubsub):  # type: ignore[misc]
             await super().stream_handler(Metered(stream))
         finally:
             self._allowance.forget(stream.muxed_conn.peer_id.to_bytes())
+        self._lose(stream.muxed_conn)
+
+    def _lose(self, connection: Any) -> None:
+        """Forget the stream we have to a neighbour who has gone.
+
+        Upstream does so only if the neighbour is not back when it looks. Who restarts quickly would never be told again
+        what we listen to, and gossip between the two would be silent for good.
+        """
+        ours = self.peers.get(connection.peer_id)
+        if ours is not None and (ours.muxed_conn is connection or ours.muxed_conn.is_closed):
+            self._handle_dead_peer(connection.peer_id)
+
+
+class Mesh(GossipSub):  # type: ignore[misc]
+    """GossipSub that hands its own messages to all who listen, not to its mesh alone.
+
+    Flood publishing, as GossipSub 1.1 (libp2p/specs) has it. A node that has just started has an empty mesh until its
+    next heartbeat, and what it tells by then would reach nobody: its neighbours join the mesh instead of being gossiped
+    to.
+    """
+
+    def _get_peers_to_send(
+        self, topic_ids: Iterable[str], msg_forwarder: ID, origin: ID, msg_id: bytes | None = None
+    ) -> Iterable[ID]:
+        topics = list(topic_ids)
+        chosen = set(super()._get_peers_to_send(topics, msg_forwarder, origin, msg_id))
+        if origin == self.pubsub.my_id:
+            listeners = {peer for topic in topics for peer in self.pubsub.peer_topics.get(topic, ())}
+            chosen |= listeners & self.peer_protocol.keys()
+        return chosen - {msg_forwarder, origin}
 
 
 def make_gossip(host: Any) -> tuple[Router, GossipSub]:
     """A router and its mesh, not running yet."""
     _widen_queues()
-    mesh = GossipSub(
+    mesh = Mesh(
         [TProtocol("/meshsub/1.2.0"), TProtocol("/meshsub/1.1.0")],
         degree=6,
         degree_low=4,
