@@ -166,13 +166,15 @@ class Gossip:
         return encode(CatalogPage(envelopes=envelopes, next=following))
 
     async def _catch_up(self) -> None:
-        asked_at: dict[PeerId, float] = {}
+        asked: dict[PeerId, tuple[int, float]] = {}
         while True:
             now = trio.current_time()
-            for peer in [neighbour.peer for neighbour in self._wire.peers()]:
-                if now - asked_at.get(peer, -CATCH_UP_INTERVAL_S) >= CATCH_UP_INTERVAL_S:
-                    asked_at[peer] = now
-                    await self._read_pages(peer)
+            for neighbour in self._wire.peers():
+                since, at = asked.get(neighbour.peer, (-1, now))
+                # who has come back may have told something before anybody could hear it
+                if since != neighbour.since or now - at >= CATCH_UP_INTERVAL_S:
+                    asked[neighbour.peer] = (neighbour.since, now)
+                    await self._read_pages(neighbour.peer)
             await trio.sleep(MEET_INTERVAL_S)
 
     async def _read_pages(self, peer: PeerId) -> None:

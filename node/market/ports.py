@@ -22,10 +22,12 @@ class Message(Protocol):
 
 
 class Neighbour(Protocol):
-    """A connected peer."""
+    """A connected peer; `since` tells one connection from the next."""
 
     @property
     def peer(self) -> PeerId: ...
+    @property
+    def since(self) -> int: ...
 
 
 class Wire(Protocol):

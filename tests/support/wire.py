@@ -25,6 +25,7 @@ class Message(msgspec.Struct, frozen=True):
 
 class Neighbour(msgspec.Struct, frozen=True):
     peer: PeerId
+    since: int = 0
 
 
 class Hub:
