@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,15 +26,18 @@ class Purse:
 
 
 class Stall:
-    """Both traders on a cluster; every deal is about a lot of its own, so that its records are told apart."""
+    """Both traders on a cluster; every deal is about a lot of its own, so that its records are told apart.
 
-    def __init__(self, cluster: Cluster, lots: list[str], seed: int = 0) -> None:
+    The `lots` are on offer; the goods of those for `later` are there.
+    """
+
+    def __init__(self, cluster: Cluster, lots: Sequence[str], *, later: Sequence[str] = (), seed: int = 0) -> None:
         self.cluster = cluster
         self.whole()
         seller, buyer = self.seller, self.buyer
         for node in (seller, buyer):
             node.call("domains.follow", domain=DOMAIN)
-        items = [item for lot in goods(lots, EACH, seed).values() for item in lot]
+        items = [item for lot in goods([*lots, *later], EACH, seed).values() for item in lot]
         put = seller.call("collect.put", domain=DOMAIN, items=items, licence="CC0-1.0", consent="I wrote these")
         assert put["records"] == len(items), put
         self.offers = {lot: self._publish(seller, lot) for lot in lots}

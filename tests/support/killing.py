@@ -1,11 +1,11 @@
-"""Power cuts: a daemon that the kernel kills at a chosen line of its journal.
+"""Power cuts: a daemon that the kernel kills at a chosen line of its journal, of a deal or of a publication.
 
     echo '{"side": "buyer", "state": "locked", "before": false}' > cut.json
     python -m tests.support.killing cut.json run --datadir …
 
-The daemon is the real one; only `Deals.save` is wrapped, so that SIGKILL falls between two instructions that no test
-could hit from outside. The file is looked at before every line: it can be laid down while the daemon runs, and it is
-used up by the cut, so that the daemon which starts next lives.
+The daemon is the real one; only the journal's own methods are wrapped, so that SIGKILL falls between two instructions
+that no test could hit from outside. The file is looked at before every line: it can be laid down while the daemon runs,
+and it is used up by the cut, so that the daemon which starts next lives.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,7 +24,7 @@ import msgspec
 class PowerCut(msgspec.Struct, frozen=True):
     """When the power goes: at which state of whose side; right after the journal has it, or right before."""
 
-    side: Literal["buyer", "seller"]
+    side: Literal["buyer", "seller", "publication"]
     state: str
     before: bool = False
 
@@ -40,18 +42,35 @@ class PowerCut(msgspec.Struct, frozen=True):
 def arm(file: Path) -> None:
     """Make this process die of the cut that lies in `file`, now or later."""
     from node.journal.deals import Deal, Deals
+    from node.journal.publications import Publication, Publications
 
-    save = Deals.save
+    save, begin, advance = Deals.save, Publications.begin, Publications.advance
 
     async def save_or_die(self: Deals, deal: Deal) -> None:
-        cut = _next(file, deal.role, deal.state)
-        if cut is not None and cut.before:
-            _die(file)
-        await save(self, deal)
-        if cut is not None:
-            _die(file)
+        with _power(file, deal.role, deal.state):
+            await save(self, deal)
+
+    async def begin_or_die(self: Publications, row: Publication) -> None:
+        with _power(file, "publication", row.state):
+            await begin(self, row)
+
+    async def advance_or_die(self: Publications, publication: str, state: Any, **fields: int | str) -> bool:
+        with _power(file, "publication", state):
+            return await advance(self, publication, state, **fields)
 
     Deals.save = save_or_die  # type: ignore[method-assign]
+    Publications.begin = begin_or_die  # type: ignore[method-assign]
+    Publications.advance = advance_or_die  # type: ignore[method-assign]
+
+
+@contextmanager
+def _power(file: Path, side: str, state: str) -> Iterator[None]:
+    cut = _next(file, side, state)
+    if cut is not None and cut.before:
+        _die(file)
+    yield
+    if cut is not None:
+        _die(file)
 
 
 def _next(file: Path, side: str, state: str) -> PowerCut | None:
