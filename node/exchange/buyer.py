@@ -8,7 +8,7 @@ through the wallet's outbox under names that the machine makes, and the contract
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +19,7 @@ from contracts.bindings.sale import SaleState
 from contracts.chain import Chain
 from contracts.logs import Change
 from node.exchange.acting import Acting, Sample
-from node.exchange.errors import CannotDispute, ExchangeError, NoSuchDeal, OwnOffer
+from node.exchange.errors import CannotDispute, NoSuchDeal, OwnOffer
 from node.exchange.runner import Runner
 from node.exchange.watch import ChainWatch
 from node.journal.deals import Deal, Deals
@@ -79,7 +79,10 @@ class Purchases:
                 self._run(row.deal, machine.restore(saved.state, BuyerState), saved.envelope, row.created_at).resume()
                 log.info("purchase resumes", deal=row.deal, state=row.state)
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
 
     def resume(self) -> None:
         """Begin again what every open purchase waits for: after an unlock, calls need not rest any longer."""
@@ -139,12 +142,13 @@ class Purchases:
         """A purchase that is under way."""
         return self._runners.get(deal)
 
+    def _spawn(self, work: Callable[..., Awaitable[None]], *told: Any) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(work, *told)
+
     # --- the machine's surroundings ---
 
     def _run(self, deal: str, state: BuyerState, envelope: bytes, created_at: int) -> Runner[BuyerState]:
-        if self._nursery is None:
-            raise ExchangeError("the exchange is not running yet")
-
         async def save(after: BuyerState) -> None:
             await self._save(deal, after, created_at)
 
@@ -152,7 +156,7 @@ class Purchases:
             return await self._acting.perform(runner.state, action, self._bought(deal))
 
         self._envelopes[deal] = envelope
-        runner = Runner(state, save=save, perform=perform, clock=lambda: self._watch.clock, nursery=self._nursery)
+        runner = Runner(state, save=save, perform=perform, clock=lambda: self._watch.clock, spawn=self._spawn)
         self._runners[deal] = runner
         return runner
 

@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 S = TypeVar("S", machine.BuyerState, machine.SellerState)
 NEVER_SENT = (Reverted, InsufficientFunds, FeesTooHigh, SendRefused, SpendLimit)
 
+Spawn = Callable[..., None]  # starts a task, unless the service is stopping: then a restart resumes what was left
 Perform = Callable[[Any], Awaitable[Any]]  # an action -> the event that it led to, or None
 
 
@@ -36,13 +37,13 @@ class Runner(Generic[S]):
         save: Callable[[S], Awaitable[None]],
         perform: Perform,
         clock: Callable[[], Clock],
-        nursery: trio.Nursery,
+        spawn: Spawn,
     ) -> None:
         self.state: S = state
         self._save: Callable[[S], Awaitable[None]] = save
         self._perform = perform
         self._clock = clock
-        self._nursery = nursery
+        self._spawn = spawn
         self._lock = trio.Lock()
         self._running: list[Any] = []
         self.changed = trio.Event()
@@ -72,7 +73,7 @@ class Runner(Generic[S]):
         for action in actions:
             if action not in self._running:
                 self._running.append(action)
-                self._nursery.start_soon(self._act, action)
+                self._spawn(self._act, action)
 
     async def _act(self, action: Any) -> None:
         try:

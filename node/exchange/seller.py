@@ -7,7 +7,7 @@ under.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -17,7 +17,6 @@ from contracts.bindings.sale import SaleState
 from contracts.chain import Chain
 from contracts.errors import ChainError
 from contracts.logs import Change
-from node.exchange.errors import ExchangeError
 from node.exchange.runner import Runner, attempt
 from node.exchange.watch import ChainWatch
 from node.journal.deals import Deal, Deals
@@ -96,7 +95,10 @@ class Sales:
                 log.info("sale resumes", sale=row.sale, state=row.state)
             self._wire.serve(PROTOCOL, self._answer, max_request_bytes=MAX_REQUEST_BYTES, concurrency=CONCURRENT)
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
 
     def resume(self) -> None:
         """Begin again what every open sale waits for: after an unlock, calls need not rest any longer."""
@@ -156,19 +158,20 @@ class Sales:
         e = handover_secret(self._secret, int(state.sale), state.buyer_public)
         return mask_key(row.content_key, state.buyer_public, int(state.sale), e)
 
+    def _spawn(self, work: Callable[..., Awaitable[None]], *told: Any) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(work, *told)
+
     # --- the machine's surroundings ---
 
     def _run(self, state: SellerState, created_at: int) -> Runner[SellerState]:
-        if self._nursery is None:
-            raise ExchangeError("the exchange is not running yet")
-
         async def save(after: SellerState) -> None:
             await self._save(after, created_at)
 
         async def perform(action: Any) -> Any:
             return await self._perform(runner.state, action)
 
-        runner = Runner(state, save=save, perform=perform, clock=lambda: self._watch.clock, nursery=self._nursery)
+        runner = Runner(state, save=save, perform=perform, clock=lambda: self._watch.clock, spawn=self._spawn)
         if not runner.over:
             self._runners[state.sale] = runner
         return runner

@@ -9,10 +9,13 @@ from typing import Protocol
 
 import msgspec
 
+from contracts.bindings.sale import OfferStatus
 from contracts.chain import Chain, Receipt
 from node.journal.publications import Publications
 from node.wallet.transact import Transactor
 from protocols.ids import Address
+
+BOND = "bond:"
 
 
 class Wallet(Protocol):
@@ -30,7 +33,7 @@ class Claims(Protocol):
 
 
 class Owed(msgspec.Struct, frozen=True):
-    """`source` is `sales`, `feedback` or `model:<id>`."""
+    """`source` is `sales`, `feedback`, `bond:<number of a closed offer>` or `model:<id>`."""
 
     source: str
     amount_wei: str
@@ -62,12 +65,26 @@ class Rewards:
         sales = await self._chain.sale.credit(self._wallet.address) + sum(earned)
         feedback = await self._chain.rewards.credit(self._wallet.address)
         direct = [Owed("sales", str(sales)), Owed("feedback", str(feedback))]
-        return [owed for owed in (*direct, *await self._models.claimable()) if owed.amount_wei != "0"]
+        found = (*await self._bonds(), *direct, *await self._models.claimable())
+        return [owed for owed in found if owed.amount_wei != "0"]
 
     async def claim(self) -> builtins.list[Claimed]:
         """Claim everything. A crash between the transactions leaves the rest for the next call: pull payments wait."""
         self._transactor.require_unlocked()
-        return [await self._claim(owed) for owed in await self.list()]
+        # a bond becomes credit, which `sales` then fetches
+        bonds = [await self._claim(owed) for owed in await self._bonds()]
+        return bonds + [await self._claim(owed) for owed in await self.list()]
+
+    async def _bonds(self) -> builtins.list[Owed]:
+        """The bonds of closed offers that may leave: no sale is open and the time to dispute the last one is over."""
+        closed = [row.offer_no for row in await self._publications.all() if row.state == "withdrawn" and row.offer_no]
+        now, window_s = await self._chain.timestamp(), await self._chain.sale.dispute_window() if closed else 0
+        found = []
+        for number in closed:
+            terms = await self._chain.sale.offer_terms(number)
+            if terms.status == OfferStatus.CLOSED and not terms.open and now > terms.closed_at + window_s:
+                found.append(Owed(f"{BOND}{number}", str(terms.bond_wei)))
+        return [owed for owed in found if owed.amount_wei != "0"]
 
     async def _numbers(self) -> builtins.list[int]:
         return [row.offer_no for row in await self._publications.all() if row.offer_no]
@@ -78,6 +95,9 @@ class Rewards:
         if owed.source == "sales":
             numbers = await self._numbers()
             receipt = await self._transactor.once(key, self._chain.sale.collect_and_withdraw(numbers))
+        elif owed.source.startswith(BOND):
+            number = int(owed.source.removeprefix(BOND))
+            receipt = await self._transactor.once(f"bond:{number}", self._chain.sale.take_bond(number))
         elif owed.source == "feedback":
             receipt = await self._transactor.once(key, self._chain.rewards.withdraw())
         else:

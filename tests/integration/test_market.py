@@ -101,6 +101,14 @@ async def test_a_withdrawn_offer_is_gone_everywhere_and_cannot_be_locked(place: 
             await bob.desk.buy(offer, 1_000 * TOKENS)
         assert not (await bob.chain.sale.offer_terms(number)).is_open
         assert alice.offers.offer_of((await alice.shard.list(limit=1))[0].id) is None
+        assert await alice.rewards.list() == [], "the bond stays while the last sale may still be disputed"
+        bond = (await bob.chain.sale.offer_terms(number)).bond_wei
+        place.anvil.call("evm_increaseTime", 3_700)
+        place.anvil.call("evm_mine")
+        before = await alice.chain.token.balance(alice.account.address)
+        assert [claim.source for claim in await alice.rewards.claim()] == [f"bond:{number}", "sales"]
+        assert await alice.chain.token.balance(alice.account.address) == before + bond
+        assert await alice.rewards.list() == []
 
 
 async def test_a_search_finds_a_peers_records_by_preview_only(place: Place) -> None:
