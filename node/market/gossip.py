@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 
 MEET_INTERVAL_S = 1.0  # how soon a new peer is asked for what was missed
 CATCH_UP_INTERVAL_S = 60.0  # gossip may lose a message; nobody misses one for longer than this
+CATCH_UP_RETRY_S = 5.0  # two that dial one another at once lose a connection, and what was asked on it
 SWEEP_INTERVAL_S = 300.0
 PAGE_TIMEOUT_S = 15.0
 MAX_PAGES_A_ROUND = 200  # bounds what one peer can make us read in one go
@@ -166,18 +167,20 @@ class Gossip:
         return encode(CatalogPage(envelopes=envelopes, next=following))
 
     async def _catch_up(self) -> None:
-        asked: dict[PeerId, tuple[int, float]] = {}
+        asked: dict[PeerId, tuple[int, float]] = {}  # on which connection, and when again
         while True:
             now = trio.current_time()
             for neighbour in self._wire.peers():
-                since, at = asked.get(neighbour.peer, (-1, now))
+                since, due = asked.get(neighbour.peer, (-1, now))
                 # who has come back may have told something before anybody could hear it
-                if since != neighbour.since or now - at >= CATCH_UP_INTERVAL_S:
-                    asked[neighbour.peer] = (neighbour.since, now)
-                    await self._read_pages(neighbour.peer)
+                if since != neighbour.since or now >= due:
+                    whole = await self._read_pages(neighbour.peer)
+                    wait_s = CATCH_UP_INTERVAL_S if whole else CATCH_UP_RETRY_S
+                    asked[neighbour.peer] = (neighbour.since, now + wait_s)
             await trio.sleep(MEET_INTERVAL_S)
 
-    async def _read_pages(self, peer: PeerId) -> None:
+    async def _read_pages(self, peer: PeerId) -> bool:
+        """Read on from where we stood; False when it broke off."""
         for _ in range(MAX_PAGES_A_ROUND):
             after = self._next.get(peer, 0)
             try:
@@ -191,12 +194,13 @@ class Gossip:
                 page = decode(reply, CatalogPage, max_bytes=MAX_REPLY_BYTES)
             except (NetworkError, ProtocolError) as err:
                 log.debug("catch-up broke off", peer=peer, reason=str(err))
-                return
+                return False
             for raw in page.envelopes:
                 await self._admit(raw, None)
             if not page.envelopes or page.next <= after:
-                return
+                return True
             self._next[peer] = page.next
+        return True
 
     async def _sweep(self) -> None:
         while True:
