@@ -71,17 +71,22 @@ class Stall:
 
     def deal(self, lot: str, name: str = BUYER) -> dict[str, Any]:
         """The one deal of a node about a lot."""
+        (found,) = self.deals(lot, name)
+        return found
+
+    def deals(self, lot: str, name: str) -> list[dict[str, Any]]:
+        """What a node knows of deals about a lot: nothing until it has read of the lock."""
         deals = self.cluster.client(name).call("deals.list")["items"]
-        (found,) = [deal for deal in deals if deal["offer"] == self.offers[lot]["offer"]]
-        return dict(found)
+        return [dict(deal) for deal in deals if deal["offer"] == self.offers[lot]["offer"]]
 
     def until(self, lot: str, state: str, name: str = BUYER) -> dict[str, Any]:
         """The deal as soon as it is in a state. Says where it stood when it never came there."""
         seen: dict[str, Any] = {}
 
         def there() -> bool:
-            seen.update(self.deal(lot, name))
-            return seen["state"] == state or bool(seen["over"])
+            for deal in self.deals(lot, name):
+                seen.update(deal)
+            return seen.get("state") == state or bool(seen.get("over"))
 
         try:
             wait_for(there, f"{state} at the {name}", 60)
