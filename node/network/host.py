@@ -64,7 +64,28 @@ def make_host(options: NetworkOptions, seed: bytes) -> Any:
     swarm.retry_config = RetryConfig(max_retries=0)  # our own dialling has its own backoff
     swarm.auto_connector = NoAutoConnector(swarm)
     swarm.set_stream_handler(Border(host._swarm_stream_handler))
+    _free_slots(swarm)
     return host
+
+
+class ConnectionEnded(Exception):
+    """Takes the handler of an inbound connection out of the library's wait for the end of the process."""
+
+
+def _free_slots(swarm: Any) -> None:
+    """Give an inbound connection's slot back when the connection ends.
+
+    Upstream (network/swarm.py 2058–2060) holds it, and a task, for the life of the process: a node would take in
+    `max_connections` peers, and from then on nobody.
+    """
+    upgrade = swarm.upgrade_inbound_raw_conn
+
+    async def upgrade_and_stay(raw: Any, address: Any) -> None:
+        muxed = await upgrade(raw, address)
+        await muxed.event_closed.wait()
+        raise ConnectionEnded
+
+    swarm.upgrade_inbound_raw_conn = upgrade_and_stay
 
 
 def _connections(limit: int) -> ConnectionConfig:
