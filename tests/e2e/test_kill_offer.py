@@ -40,12 +40,12 @@ def test_an_offer_gets_to_the_market_once(stall: Stall, cut: PowerCut) -> None:
     stall.cluster.died(SELLER)
     stall.cluster.start(SELLER)
     wait_for(lambda: titled(stall, SELLER, lot), "the offer at its seller")
-    wait_for(lambda: titled(stall, BUYER, lot), "the offer at the buyer", 10)  # not only with the next catch-up
+    wait_for(lambda: titled(stall, BUYER, lot), "the offer at the buyer", 50)  # not only with the next catch-up
     (stall.offers[lot],) = titled(stall, BUYER, lot)
     assert counts(stall) == (before[0] + 1, before[1] + 1)
     stall.cluster.mine(3)
     offer = stall.offers[lot]["offer"]  # told before the cut perhaps, and answered for only when the seller is done
-    wait_for(lambda: stall.buyer.call("deals.sample", offer=offer)["ok"], "the seller to answer for it", 10)
+    wait_for(lambda: stall.buyer.call("deals.sample", offer=offer)["ok"], "the seller to answer for it")
     purse = stall.purse(lot)
     stall.buy(lot)
     stall.assert_paid(lot, purse)

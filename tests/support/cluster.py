@@ -303,7 +303,7 @@ def schwung(*words: str, environ: Mapping[str, str] | None = None) -> Said:
     return Said(done.returncode, done.stdout, done.stderr)
 
 
-def wait_for(true: Callable[[], object], what: str, within_s: float = 30.0) -> None:
+def wait_for(true: Callable[[], object], what: str, within_s: float = 120.0) -> None:
     """Poll until something is so. Raises TimeoutError."""
     deadline = time.monotonic() + within_s
     while not true():
