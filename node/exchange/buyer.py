@@ -138,10 +138,6 @@ class Purchases:
         if have < price_wei:
             raise InsufficientFunds("token", have, price_wei, self._transactor.address)
 
-    def runner(self, deal: str) -> Runner[BuyerState] | None:
-        """A purchase that is under way."""
-        return self._runners.get(deal)
-
     def _spawn(self, work: Callable[..., Awaitable[None]], *told: Any) -> None:
         if self._nursery is not None:
             self._nursery.start_soon(work, *told)

@@ -32,7 +32,7 @@ from node.shard import Filter as ShardFilter
 from node.shard import Shard, ShardRecord
 from node.wallet.transact import Transactor
 from protocols.codec import encode
-from protocols.ids import Address, domain_bytes, parse_domain
+from protocols.ids import domain_bytes, parse_domain
 from protocols.offers import offer as offers
 from protocols.offers import withdrawal as withdrawals
 from protocols.offers.offer import Offer
@@ -293,7 +293,3 @@ class Offers:
         for record in msgspec.json.decode(row.record_ids, type=list[str]):
             if self._offered_records.get(record) == row.offer:
                 del self._offered_records[record]
-
-    def mine(self, listed: Listed[Offer], address: Address) -> bool:
-        """Whether an offer is this wallet's."""
-        return listed.item.signer == address

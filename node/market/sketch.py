@@ -15,7 +15,7 @@ from protocols.quality import PPM
 
 Vectors = NDArray[np.float32]  # (n, dim), rows of unit length
 
-MAX_SKETCH = 6  # 6 × 384 bytes: a third of an offer; more centroids are issue of measurement, not of taste
+MAX_SKETCH = 6  # 6 × 384 bytes: about a third of an offer; not tuned by measurement yet
 RECORDS_A_CENTROID = 24  # fewer records than this do not support a direction of their own
 ROUNDS = 12  # k-means on a few hundred points is settled by then
 
