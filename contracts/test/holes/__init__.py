@@ -1,0 +1,1 @@
+"""One file a contract: the holes a careless hand could leave in it."""

@@ -1,0 +1,125 @@
+"""Holes in KeySale."""
+
+from holes.mutant import Mutant
+
+MUTANTS = [
+    Mutant("KeySale", "more open sales than the bond covers", "if (w.open() >= w.maxOpen()) revert BondFullyUsed();"),
+    Mutant("KeySale", "revoked data is sold", "if (!registry.isActive(w.dataset())) revert DatasetNotActive();"),
+    Mutant("KeySale", "revoked data is offered", "if (!registry.isActive(dataset)) revert DatasetNotActive();"),
+    Mutant(
+        "KeySale",
+        "somebody else's data is offered",
+        "if (registry.owner(dataset) != msg.sender) revert NotDatasetOwner();",
+    ),
+    Mutant("KeySale", "the buyer's maximum is ignored", "if (price > maxPrice) revert PriceAboveMax();"),
+    Mutant("KeySale", "a key off the curve is locked", "if (!Curve.contains(bx, by)) revert NotOnCurve();"),
+    Mutant(
+        "KeySale",
+        "anybody confirms",
+        "if (s.buyer() != msg.sender) revert NotBuyer();\n        _requireLive(s);",
+        "_requireLive(s);",
+    ),
+    Mutant(
+        "KeySale",
+        "a sale is confirmed twice",
+        "_requireLive(s);\n        _finish(saleId, s, State.Paid);",
+        "_finish(saleId, s, State.Paid);",
+    ),
+    Mutant(
+        "KeySale",
+        "a signature of anybody confirms",
+        "if (signer == address(0) || signer != s.buyer()) continue;",
+        "if (signer == address(0)) continue;",
+    ),
+    Mutant("KeySale", "a signed sale that has ended is paid again", "if (!_isLive(s)) continue;"),
+    Mutant(
+        "KeySale",
+        "the seller delivers too late",
+        "if (block.timestamp > s.deadline()) revert TooLate();\n        if (parity",
+        "if (parity",
+    ),
+    Mutant(
+        "KeySale",
+        "claim without waiting",
+        "if (block.timestamp <= s.deadline()) revert TooEarly();\n        if (_status",
+        "if (_status",
+    ),
+    Mutant(
+        "KeySale",
+        "claim from a void offer",
+        "if (_status(saleId >> 64) == Status.Bad) revert OfferIsBad();\n        _finish",
+        "_finish",
+    ),
+    Mutant(
+        "KeySale",
+        "refund without waiting",
+        "            if (block.timestamp <= s.deadline()) revert TooEarly();\n        }",
+        "        }",
+    ),
+    Mutant(
+        "KeySale",
+        "refund after delivery",
+        "if (s.state() != uint256(State.Locked)) revert WrongState();\n            if",
+        "if",
+    ),
+    Mutant(
+        "KeySale",
+        "an honest seller loses a key dispute",
+        "if (CellTree.hashKey(k) == keyHash) revert NoFault();",
+    ),
+    Mutant(
+        "KeySale",
+        "an honest seller loses a cell dispute",
+        'if (sha256(bytes.concat(bytes1("p"), k, ChaCha20.xorStream(k, ct))) == ptHash) revert NoFault();',
+    ),
+    Mutant(
+        "KeySale",
+        "a key dispute after its window",
+        "if (block.timestamp > s.deadline()) revert TooLate();\n        if (b == 0",
+        "if (b == 0",
+    ),
+    Mutant("KeySale", "a one-time key that is no scalar", "if (b == 0 || b >= Curve.N) revert WrongKey();"),
+    Mutant("KeySale", "a refunded buyer slashes", "if (s.state() == uint256(State.Refunded)) revert WrongState();"),
+    Mutant(
+        "KeySale",
+        "a stranger slashes by a cell",
+        "if (s.buyer() != msg.sender) revert NotBuyer();\n        if (s.state() == uint256(State.Refunded))",
+        "if (s.state() == uint256(State.Refunded))",
+    ),
+    Mutant(
+        "CellTree",
+        "a path that is too long",
+        "return used == path.length && h == root;",
+        "return h == root;",
+        tests="KeySale",
+    ),
+    Mutant("CellTree", "a leaf beyond the tree", "if (i >= cells) return false;", tests="KeySale"),
+    Mutant("KeySale", "who slashes himself loses nothing", "uint96 reward = bond / 2;", "uint96 reward = bond;"),
+    Mutant("KeySale", "a slashed bond stays", "_cold[offerId].bond = 0;"),
+    Mutant("KeySale", "an offer pays twice", "_words[offerId] = w.withNoneUncollected();", "_words[offerId] = w;"),
+    Mutant("KeySale", "credit is paid twice", "credit[msg.sender] = 0;"),
+    Mutant(
+        "KeySale", "the bond leaves before open sales end", "if (_words[offerId].open() != 0) revert SalesStillOpen();"
+    ),
+    Mutant("KeySale", "the bond leaves at once", " || block.timestamp <= cold.closedAt + disputeWindow"),
+    Mutant("KeySale", "the bond leaves twice", "        cold.bond = 0;\n        credit", "        credit"),
+    Mutant("KeySale", "penalties buy rewards", "feesBurnt += fees;", "feesBurnt += fees + penalties;"),
+    Mutant("KeySale", "fees burn twice", "        feesDue = 0;\n"),
+    Mutant("Words", "open sales share a desk", "if (desk < DESK_COUNT) next |= 1 << DESKS + desk;", tests="KeySale"),
+    Mutant(
+        "Words",
+        "sales beyond the desks share a place",
+        "busy >> desk & 1 == 1) ++desk;",
+        "busy >> desk & 1 == 1 && desk < 15) ++desk;",
+        tests="KeySale",
+    ),
+    Mutant(
+        "Words",
+        "an ended sale stays open",
+        "uint256 next = OfferWord.unwrap(w) - (1 << OPEN);",
+        "uint256 next = OfferWord.unwrap(w);",
+        tests="KeySale",
+    ),
+    Mutant("Fees", "the fee rounds down", "(amount * bps + BPS - 1) / BPS", "amount * bps / BPS", tests="KeySale"),
+    Mutant("ChaCha20", "a round too few", "lt(i, 10)", "lt(i, 9)", tests="ChaCha20"),
+]
