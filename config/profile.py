@@ -25,7 +25,7 @@ from msgspec import Meta
 
 from config.amounts import Wei, parse_amount
 
-CONTRACTS = ("token", "registry", "oracle", "sale", "bank", "models", "rewards")
+CONTRACTS = ("token", "registry", "oracle", "sale", "bank", "models", "rewards", "reputation", "directory")
 
 
 class ChainFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +45,8 @@ class Contracts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     bank: str = ""
     models: str = ""
     rewards: str = ""
+    reputation: str = ""
+    directory: str = ""
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +57,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     dispute_window_s: Annotated[int, Meta(ge=1)] = 3_600
     exit_delay_s: Annotated[int, Meta(ge=1)] = 86_400
     challenge_window_s: Annotated[int, Meta(ge=0)] = 3_600
+    holdback_bps: Annotated[int, Meta(ge=0, le=5_000)] = 2_000
+    feedback_window_s: Annotated[int, Meta(ge=1)] = 86_400
+    directory_delay_s: Annotated[int, Meta(ge=0)] = 172_800
     min_bond_wei: Wei = parse_amount("0.01tok")
 
 

@@ -22,6 +22,8 @@ NAMES = (
     "VoucherBank",
     "ModelRegistry",
     "RewardPool",
+    "Reputation",
+    "Directory",
 )
 
 _LOCAL_IMPORT = re.compile(r'^import .*?"\./([A-Za-z0-9]+\.sol)";', re.MULTILINE)

@@ -17,9 +17,11 @@ from contracts.abi import Abi
 from contracts.artifact import load
 from contracts.bindings.bank import VoucherBank
 from contracts.bindings.binding import BlockTag, decode_revert, tag
+from contracts.bindings.directory import Directory
 from contracts.bindings.models import ModelRegistry
 from contracts.bindings.oracle import PriceOracle
 from contracts.bindings.registry import DataRegistry
+from contracts.bindings.reputation import Reputation
 from contracts.bindings.rewards import RewardPool
 from contracts.bindings.sale import KeySale
 from contracts.bindings.token import SchwungToken
@@ -44,7 +46,19 @@ class Chain:
         self.bank = VoucherBank(rpc, addresses["bank"], _abi("VoucherBank"))
         self.models = ModelRegistry(rpc, addresses["models"], _abi("ModelRegistry"))
         self.rewards = RewardPool(rpc, addresses["rewards"], _abi("RewardPool"))
-        bindings = [self.token, self.registry, self.oracle, self.sale, self.bank, self.models, self.rewards]
+        self.reputation = Reputation(rpc, addresses["reputation"], _abi("Reputation"))
+        self.directory = Directory(rpc, addresses["directory"], _abi("Directory"))
+        bindings = [
+            self.token,
+            self.registry,
+            self.oracle,
+            self.sale,
+            self.bank,
+            self.models,
+            self.rewards,
+            self.reputation,
+            self.directory,
+        ]
         self._abis = {binding.address.lower(): binding.abi for binding in bindings}
         self._genesis = ""
 

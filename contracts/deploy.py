@@ -84,7 +84,7 @@ class Deployer:
 
 
 def deploy(rpc_url: str, private_key: str, params: DeployParams) -> Deployment:
-    """All seven contracts, prices set, the pool funded; the deployer holds the other tokens. Raises DeployError."""
+    """All contracts, prices set, the pool funded; the deployer holds the other tokens. Raises DeployError."""
     web3 = Web3(HTTPProvider(rpc_url, request_kwargs={"timeout": REQUEST_TIMEOUT_S}))
     account: LocalAccount = Account.from_key(private_key)
     try:
@@ -106,7 +106,10 @@ def _create_all(deployer: Deployer, params: DeployParams) -> dict[str, ChecksumA
     registry = deployer.create("DataRegistry")
     bank = deployer.create("VoucherBank", token, params.exit_delay_s, guardian)
     windows = (params.deliver_window_s, params.dispute_window_s)
-    sale = deployer.create("KeySale", token, registry, *windows, params.min_bond_wei, params.fee_bps, guardian)
+    holdback = (params.holdback_bps, params.feedback_window_s)
+    sale = deployer.create(
+        "KeySale", token, registry, *windows, params.min_bond_wei, params.fee_bps, guardian, *holdback
+    )
     models = deployer.create(
         "ModelRegistry", token, bank, registry, params.challenge_window_s, params.fee_bps, guardian
     )
@@ -114,7 +117,8 @@ def _create_all(deployer: Deployer, params: DeployParams) -> dict[str, ChecksumA
     terms = (params.default_base_wei, params.epoch_length_s, params.clamp_ppm)
     oracle = deployer.create("PriceOracle", registry, reporter, admin, *terms)
     rewards = deployer.create("RewardPool", token, sale, bank, models, oracle, params.alpha_ppm, params.beta_ppm)
-    return {
+    reputation = deployer.create("Reputation", sale, bank, models)
+    addresses = {
         "token": token,
         "registry": registry,
         "oracle": oracle,
@@ -122,7 +126,11 @@ def _create_all(deployer: Deployer, params: DeployParams) -> dict[str, ChecksumA
         "bank": bank,
         "models": models,
         "rewards": rewards,
+        "reputation": reputation,
     }
+    names = [text32(name) for name in addresses]
+    directory = deployer.create("Directory", admin, params.directory_delay_s, names, list(addresses.values()))
+    return addresses | {"directory": directory}
 
 
 def _set_prices(deployer: Deployer, oracle: ChecksumAddress, params: DeployParams) -> None:

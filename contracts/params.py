@@ -22,6 +22,9 @@ class DeployParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     challenge_window_s: int = 0  # before a model's revenue may be claimed; 0 suits a devnet only
     min_bond_wei: int = TOKEN
     fee_bps: int = 250
+    holdback_bps: int = 2_000  # of every paid price, released after the feedback window; at most 5,000
+    feedback_window_s: int = 86_400  # a buyer looks at what he bought within a day
+    directory_delay_s: int = 172_800  # two days to look at a new contract before its name counts
     default_base_wei: int = DEFAULT_BASE_WEI
     base_wei: dict[str, int] = {}  # by domain, base units a record
     licence_factors_ppm: dict[str, int] = {}  # by licence; 1_000_000 is neutral
@@ -34,7 +37,7 @@ class DeployParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """Addresses by short name (token, registry, oracle, sale, bank, models, rewards) and gas by transaction.
+    """Addresses by short name (config.profile: CONTRACTS) and gas by transaction.
 
     `block` is the first block of the deployment: logs of the suite begin there.
     """

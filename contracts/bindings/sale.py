@@ -15,6 +15,7 @@ class SaleState(IntEnum):
     DELIVERED = 2
     PAID = 3
     REFUNDED = 4
+    RECLAIMED = 5  # paid, and the share held back was taken back
 
 
 class OfferStatus(IntEnum):
@@ -51,7 +52,9 @@ class OfferTerms(View, frozen=True):
 
 
 class Sale(View, frozen=True):
-    """One sale. Until `deadline` (UTC seconds) the seller may deliver, or, once delivered, the buyer may dispute."""
+    """One sale. Until `deadline` (UTC seconds) the seller may deliver, or, once delivered, the buyer may dispute.
+
+    Once paid, `deadline` is the time of the payment."""
 
     buyer: str
     price_wei: int
@@ -74,6 +77,10 @@ class Sale(View, frozen=True):
     @property
     def is_refunded(self) -> bool:
         return self.state == SaleState.REFUNDED
+
+    @property
+    def is_reclaimed(self) -> bool:
+        return self.state == SaleState.RECLAIMED
 
 
 class KeySale(Binding):
@@ -115,6 +122,14 @@ class KeySale(Binding):
 
     def refund(self, sale: int) -> Call:
         return self._call("refund", sale)
+
+    def reclaim(self, sale: int) -> Call:
+        """By the buyer of a paid sale of a bad offer: the share held back, once, while it was not ripe."""
+        return self._call("reclaim", sale)
+
+    def reclaimed(self, receipt: Receipt) -> int:
+        """Base units that a `reclaim` moved to the buyer's credit."""
+        return int(self._emitted(receipt, "Reclaimed")["amount"])
 
     def dispute_key(
         self,
@@ -181,6 +196,17 @@ class KeySale(Binding):
         """Base units that `collect` would move to the seller's credit."""
         return await self._whole("earned", offer)
 
+    async def held(self, offer: int) -> int:
+        """Base units of paid prices that are the seller's, but not ripe yet; 0 once the offer was proved bad."""
+        return await self._whole("held", offer)
+
+    async def held_share(self, price_wei: int) -> int:
+        """The part of a price that is held back when it is paid."""
+        return await self._whole("heldShare", price_wei)
+
+    async def seller_of(self, offer: int) -> str:
+        return await self._account("sellerOf", offer)
+
     async def min_bond(self) -> int:
         return await self._whole("minBond")
 
@@ -200,3 +226,14 @@ class KeySale(Binding):
     async def dispute_window(self) -> int:
         """Seconds."""
         return await self._whole("disputeWindow")
+
+    async def holdback_bps(self) -> int:
+        return await self._whole("holdbackBps")
+
+    async def feedback_window(self) -> int:
+        """Seconds; what is paid in one window ripens at the start of the one after the next."""
+        return await self._whole("feedbackWindow")
+
+    async def bond_window(self) -> int:
+        """Seconds the bond stays after closing: the longer of the dispute and the feedback window."""
+        return await self._whole("bondWindow")

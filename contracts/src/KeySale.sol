@@ -12,7 +12,7 @@ import {DataRegistry} from "./DataRegistry.sol";
 import {EntryPause} from "./EntryPause.sol";
 import {Fees} from "./Fees.sol";
 import {KeySaleTypes} from "./KeySaleTypes.sol";
-import {OfferWord, OfferWords, SaleWord, SaleWords} from "./Words.sol";
+import {HeldWord, HeldWords, OfferWord, OfferWords, SaleWord, SaleWords} from "./Words.sol";
 
 /// Sells the content key CK of a publicly pinned ciphertext, many times, without the key ever standing on chain.
 ///
@@ -28,8 +28,12 @@ import {OfferWord, OfferWords, SaleWord, SaleWords} from "./Words.sol";
 ///   refund          the seller's deadline passed, or the offer was proved bad
 ///   disputeKey/Cell a proven fault: money back to the buyer, half the bond to him, the other half burnt
 ///
-/// What is earned stays counted in the offer (one slot, which `confirm` writes anyway) until `collect` moves it to the seller's
-/// credit and the fee to the fire. All money leaves by `withdraw`.
+/// A share of every paid price stays here until buyers had time to look at what they got: time is cut into buckets of one
+/// feedback window, and what was paid in a bucket ripens at the start of the one after the next. When the offer is proved bad
+/// before, that share goes back to those who paid it (`reclaim`, Paid -> Reclaimed).
+///
+/// What is earned stays counted in the offer (two slots, which exist from the offer on) until `collect` moves it to the
+/// seller's credit and the fee to the fire. All money leaves by `withdraw`.
 contract KeySale is KeySaleTypes, EIP712, EntryPause {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
@@ -37,7 +41,6 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
     struct Cold {
         address seller;
         uint96 bond;
-        uint64 closedAt;
     }
 
     bytes32 public constant CONFIRM_TYPEHASH = keccak256("Confirm(uint256 saleId)");
@@ -48,10 +51,14 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
     uint64 public immutable disputeWindow; // seconds
     uint96 public immutable minBond;
     uint16 public immutable feeBps;
+    uint16 public immutable holdbackBps;
+    uint64 public immutable feedbackWindow; // seconds
+    uint64 public immutable bondWindow; // seconds the bond stays after closing
 
     uint256 public offerCount;
     mapping(uint256 offerId => OfferWord) private _words;
     mapping(uint256 offerId => Cold) private _cold;
+    mapping(uint256 offerId => HeldWord) private _held;
     mapping(uint256 saleId => SaleWord) private _slips; // saleId = offerId << 64 | n, n from 1
     /// What an open sale is bound to: the address of B; after `deliver` keccak(address of B, ex, parity, c). By desk, which the
     /// next sale uses again: writing over a used slot costs 17,100 gas less than a fresh one.
@@ -69,15 +76,23 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
         uint64 disputeWindow_,
         uint96 minBond_,
         uint16 feeBps_,
-        address guardian_
+        address guardian_,
+        uint16 holdbackBps_,
+        uint64 feedbackWindow_
     ) EIP712("KeySale", "1") EntryPause(guardian_) {
+        // Together below the price, whatever the rounding.
         if (feeBps_ > 1_000) revert FeeTooHigh();
+        if (holdbackBps_ > 5_000) revert HoldbackTooHigh();
+        if (feedbackWindow_ == 0) revert NoFeedbackWindow();
         token = token_;
         registry = registry_;
         deliverWindow = deliverWindow_;
         disputeWindow = disputeWindow_;
         minBond = minBond_;
         feeBps = feeBps_;
+        holdbackBps = holdbackBps_;
+        feedbackWindow = feedbackWindow_;
+        bondWindow = disputeWindow_ > feedbackWindow_ ? disputeWindow_ : feedbackWindow_;
     }
 
     // ------------------------------------------------------------------------------------------------------ offers
@@ -95,6 +110,7 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
         Cold storage cold = _cold[offerId];
         cold.seller = msg.sender;
         cold.bond = bond;
+        _held[offerId] = HeldWords.make(block.timestamp / feedbackWindow);
         // The offer pays for the storage of its first desk, so that its first buyer pays what the later ones do.
         _commitments[_place(offerId << 64, 0)] = bytes32(uint256(1));
         (bytes32 root, uint32 cells) = registry.commitment(dataset);
@@ -102,14 +118,14 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
         token.safeTransferFrom(msg.sender, address(this), bond);
     }
 
-    /// No new sales. Open ones run to their end; the bond stays until the dispute window after the closing has passed.
+    /// No new sales. Open ones run to their end; the bond stays until the dispute window and the feedback window after the
+    /// closing have passed.
     function close(uint256 offerId) external {
-        Cold storage cold = _cold[offerId];
-        if (cold.seller != msg.sender) revert NotSeller();
+        if (_cold[offerId].seller != msg.sender) revert NotSeller();
         if (_status(offerId) != Status.Open) revert OfferNotOpen();
         _words[offerId] = _words[offerId].withStatus(uint256(Status.Closed));
-        cold.closedAt = uint64(block.timestamp);
-        emit Closed(offerId, cold.closedAt);
+        _held[offerId] = _held[offerId].withClosedAt(block.timestamp);
+        emit Closed(offerId, uint64(block.timestamp));
     }
 
     function takeBond(uint256 offerId) external {
@@ -117,7 +133,7 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
         if (cold.seller != msg.sender) revert NotSeller();
         Status status = _status(offerId);
         if (status == Status.Bad) revert OfferIsBad();
-        if (status != Status.Closed || block.timestamp <= cold.closedAt + disputeWindow) revert TooEarly();
+        if (status != Status.Closed || block.timestamp <= _held[offerId].closedAt() + bondWindow) revert TooEarly();
         if (_words[offerId].open() != 0) revert SalesStillOpen();
         uint96 bond = cold.bond;
         if (bond == 0) revert NoBond();
@@ -168,7 +184,7 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
         SaleWord s = _slips[saleId];
         if (s.buyer() != msg.sender) revert NotBuyer();
         _requireLive(s);
-        _finish(saleId, s, State.Paid);
+        _pay(saleId, s);
     }
 
     /// Confirmations that buyers signed (EIP-712), brought by anyone. What is no longer open or not signed by its buyer is
@@ -182,7 +198,7 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
             Signature calldata sig = signatures[i];
             address signer = Curve.signer(_confirmDigest(separator, saleIds[i]), sig.r, sig.vs);
             if (signer == address(0) || signer != s.buyer()) continue;
-            _finish(saleIds[i], s, State.Paid);
+            _pay(saleIds[i], s);
             ++paid;
         }
     }
@@ -193,7 +209,7 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
         if (s.state() != uint256(State.Delivered)) revert WrongState();
         if (block.timestamp <= s.deadline()) revert TooEarly();
         if (_status(saleId >> 64) == Status.Bad) revert OfferIsBad();
-        _finish(saleId, s, State.Paid);
+        _pay(saleId, s);
     }
 
     /// Anyone, for a sale whose key never came, or any open sale of an offer that was proved bad.
@@ -263,6 +279,24 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
         _slash(offerId, msg.sender, 2);
     }
 
+    /// The buyer of a paid sale of an offer that was proved bad takes back what was held of his price and not yet ripe then.
+    /// Only he may: a reclaimed sale is rated no more, which is his to decide.
+    function reclaim(uint256 saleId) external returns (uint256 amount) {
+        SaleWord s = _slips[saleId];
+        uint256 offerId = saleId >> 64;
+        OfferWord w = _words[offerId];
+        HeldWord h = _held[offerId];
+        if (s.buyer() != msg.sender) revert NotBuyer();
+        if (s.state() != uint256(State.Paid)) revert WrongState();
+        if (w.status() != uint256(Status.Bad)) revert OfferIsNotBad();
+        if (s.deadline() / feedbackWindow + 1 < h.bucket()) revert AlreadyRipe();
+        _slips[saleId] = s.withState(uint256(State.Reclaimed));
+        _held[offerId] = h.reclaimed();
+        amount = heldShare(w.price());
+        credit[msg.sender] += amount;
+        emit Reclaimed(saleId, msg.sender, amount);
+    }
+
     // ------------------------------------------------------------------------------------------------------ money out
 
     /// Moves what these offers earned to their sellers' credit and the fee to what will be burnt. Anyone may call.
@@ -320,7 +354,7 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
             uint32(w.sold()),
             uint32(w.uncollected()),
             Status(w.status()),
-            cold.closedAt
+            _held[offerId].closedAt()
         );
     }
 
@@ -331,10 +365,21 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
         return Sale(s.buyer(), uint96(_words[saleId >> 64].price()), uint64(s.deadline()), State(s.state()), commitment);
     }
 
+    function sellerOf(uint256 offerId) external view returns (address) {
+        return _cold[offerId].seller;
+    }
+
     /// What `collect` would give the seller of this offer now.
-    function earned(uint256 offerId) external view returns (uint256) {
+    function earned(uint256 offerId) external view returns (uint256 amount) {
         OfferWord w = _words[offerId];
-        return w.uncollected() * (w.price() - feeOf(w.price()));
+        (amount,) = _due(w, _aged(offerId, w));
+    }
+
+    /// What of this offer's paid prices is the seller's, but not ripe yet.
+    function held(uint256 offerId) external view returns (uint256) {
+        OfferWord w = _words[offerId];
+        if (w.status() == uint256(Status.Bad)) return 0;
+        return _aged(offerId, w).unripe() * heldShare(w.price());
     }
 
     /// The part of a price that is burnt.
@@ -342,10 +387,19 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
         return Fees.share(price, feeBps);
     }
 
-    /// All that the contract owes for one offer: open prices, earnings and fees not yet collected, and the bond.
+    /// The part of a price that is held back; rounded down, against nobody but the buyer of a few units.
+    function heldShare(uint256 price) public view returns (uint256) {
+        return price * holdbackBps / Fees.BPS;
+    }
+
+    /// All that the contract owes for one offer: open prices, earnings and fees not yet collected, what is held back, and the
+    /// bond.
     function owedFor(uint256 offerId) external view returns (uint256) {
         OfferWord w = _words[offerId];
-        return (w.open() + w.uncollected()) * w.price() + _cold[offerId].bond;
+        HeldWord h = _held[offerId];
+        uint256 share = heldShare(w.price());
+        uint256 paid = w.uncollected() * (w.price() - share) + (h.unripe() + h.ripe()) * share;
+        return w.open() * w.price() + paid + _cold[offerId].bond;
     }
 
     function domainSeparator() external view returns (bytes32) {
@@ -370,25 +424,43 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
         return desk < OfferWords.DESK_COUNT ? (saleId >> 64 << 64) | (desk << 32) : saleId;
     }
 
-    function _finish(uint256 saleId, SaleWord s, State state) private returns (OfferWord w) {
-        _slips[saleId] = s.withState(uint256(state));
-        w = _words[saleId >> 64].finished(s.desk(), state == State.Paid);
-        _words[saleId >> 64] = w;
-        emit Finished(saleId, state);
+    function _pay(uint256 saleId, SaleWord s) private {
+        uint256 offerId = saleId >> 64;
+        _slips[saleId] = SaleWords.make(s.buyer(), block.timestamp, uint256(State.Paid), s.desk());
+        OfferWord w = _words[offerId].finished(s.desk(), true);
+        _words[offerId] = w;
+        _held[offerId] = _aged(offerId, w).paid();
+        emit Finished(saleId, State.Paid);
     }
 
     function _giveBack(uint256 saleId, SaleWord s) private {
-        OfferWord w = _finish(saleId, s, State.Refunded);
+        _slips[saleId] = s.withState(uint256(State.Refunded));
+        OfferWord w = _words[saleId >> 64].finished(s.desk(), false);
+        _words[saleId >> 64] = w;
+        emit Finished(saleId, State.Refunded);
         credit[s.buyer()] += w.price();
+    }
+
+    /// What is held as of now. Once the offer was proved bad nothing ripens any more.
+    function _aged(uint256 offerId, OfferWord w) private view returns (HeldWord h) {
+        h = _held[offerId];
+        if (w.status() != uint256(Status.Bad)) h = h.aged(block.timestamp / feedbackWindow);
+    }
+
+    function _due(OfferWord w, HeldWord h) private view returns (uint256 amount, uint256 fee) {
+        uint256 count = w.uncollected();
+        uint256 share = heldShare(w.price());
+        fee = feeOf(w.price()) * count;
+        amount = (w.price() - share) * count - fee + share * h.ripe();
     }
 
     function _collect(uint256 offerId) private {
         OfferWord w = _words[offerId];
-        uint256 count = w.uncollected();
-        if (count == 0) return;
-        uint256 fee = feeOf(w.price()) * count;
-        uint256 amount = w.price() * count - fee;
+        HeldWord h = _aged(offerId, w);
+        if (w.uncollected() + h.ripe() == 0) return;
+        (uint256 amount, uint256 fee) = _due(w, h);
         _words[offerId] = w.withNoneUncollected();
+        _held[offerId] = h.withNoneRipe();
         address seller = _cold[offerId].seller;
         credit[seller] += amount;
         feesDue += fee.toUint128();
@@ -399,6 +471,7 @@ contract KeySale is KeySaleTypes, EIP712, EntryPause {
     function _slash(uint256 offerId, address to, uint8 kind) private {
         OfferWord w = _words[offerId];
         if (w.status() == uint256(Status.Bad)) return;
+        _held[offerId] = _aged(offerId, w).frozen();
         _words[offerId] = w.withStatus(uint256(Status.Bad));
         uint96 bond = _cold[offerId].bond;
         _cold[offerId].bond = 0;

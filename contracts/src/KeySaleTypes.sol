@@ -8,7 +8,8 @@ abstract contract KeySaleTypes {
         Locked,
         Delivered,
         Paid,
-        Refunded
+        Refunded,
+        Reclaimed // paid, and the share held back was taken back
     }
     enum Status {
         None,
@@ -35,7 +36,7 @@ abstract contract KeySaleTypes {
     struct Sale {
         address buyer;
         uint96 price;
-        uint64 deadline;
+        uint64 deadline; // of the next step; once paid, when that was
         State state;
         bytes32 commitment;
     }
@@ -68,10 +69,13 @@ abstract contract KeySaleTypes {
     event Closed(uint256 indexed offerId, uint64 closedAt);
     event BondReturned(uint256 indexed offerId, uint256 amount);
     event Collected(uint256 indexed offerId, address indexed seller, uint256 amount, uint256 fee);
+    event Reclaimed(uint256 indexed saleId, address indexed buyer, uint256 amount);
     event Withdrawn(address indexed who, uint256 amount);
     event FeesBurnt(uint256 fees, uint256 penalties);
 
     error FeeTooHigh();
+    error HoldbackTooHigh();
+    error NoFeedbackWindow();
     error NotDatasetOwner();
     error DatasetNotActive();
     error PriceOutOfRange();
@@ -90,6 +94,8 @@ abstract contract KeySaleTypes {
     error NotInTree();
     error NoFault();
     error OfferIsBad();
+    error OfferIsNotBad();
+    error AlreadyRipe();
     error SalesStillOpen();
     error NoBond();
     error LengthMismatch();

@@ -7,11 +7,18 @@ pragma solidity 0.8.37;
 /// price 88 | dataset 48 | maxOpen 24 | open 24 | sold 24 | uncollected 24 | desks 16 | status 8   (from the low end)
 type OfferWord is uint256;
 
-/// A sale: buyer 160 | deadline 64 | state 8 | desk 8.
+/// A sale: buyer 160 | deadline 64 | state 8 | desk 8. Once paid, the deadline is the time of the payment.
 type SaleWord is uint256;
+
+/// What an offer's paid sales have left in the contract, counted in sales:
+/// bucket 64 | recent 24 | older 24 | ripe 24 | closedAt 64
+/// `recent` were paid in this bucket of time, `older` in the one before it, `ripe` are the seller's. No sum of them can
+/// exceed `sold`, so none runs over.
+type HeldWord is uint256;
 
 using OfferWords for OfferWord global;
 using SaleWords for SaleWord global;
+using HeldWords for HeldWord global;
 
 library OfferWords {
     uint256 private constant DATASET = 88;
@@ -116,5 +123,69 @@ library SaleWords {
 
     function withState(SaleWord w, uint256 state_) internal pure returns (SaleWord) {
         return SaleWord.wrap(SaleWord.unwrap(w) & ~(uint256(0xff) << STATE) | state_ << STATE);
+    }
+}
+
+library HeldWords {
+    uint256 private constant RECENT = 64;
+    uint256 private constant OLDER = 88;
+    uint256 private constant RIPE = 112;
+    uint256 private constant CLOSED_AT = 136;
+    uint256 private constant COUNT = type(uint24).max;
+
+    /// Never zero, so that the first payment writes over a used slot as the later ones do.
+    function make(uint256 bucket_) internal pure returns (HeldWord) {
+        return HeldWord.wrap(bucket_);
+    }
+
+    function bucket(HeldWord h) internal pure returns (uint256) {
+        return HeldWord.unwrap(h) & type(uint64).max;
+    }
+
+    function unripe(HeldWord h) internal pure returns (uint256) {
+        return (HeldWord.unwrap(h) >> RECENT & COUNT) + (HeldWord.unwrap(h) >> OLDER & COUNT);
+    }
+
+    function ripe(HeldWord h) internal pure returns (uint256) {
+        return HeldWord.unwrap(h) >> RIPE & COUNT;
+    }
+
+    function closedAt(HeldWord h) internal pure returns (uint64) {
+        return uint64(HeldWord.unwrap(h) >> CLOSED_AT);
+    }
+
+    function withClosedAt(HeldWord h, uint256 time) internal pure returns (HeldWord) {
+        return HeldWord.wrap(HeldWord.unwrap(h) | time << CLOSED_AT);
+    }
+
+    /// Time goes on to `bucket_`: what was paid two buckets ago or earlier is ripe.
+    function aged(HeldWord h, uint256 bucket_) internal pure returns (HeldWord) {
+        uint256 word = HeldWord.unwrap(h);
+        uint256 passed = bucket_ - bucket(h);
+        if (passed == 0) return h;
+        uint256 ripe_ = ripe(h) + (word >> OLDER & COUNT);
+        uint256 older = word >> RECENT & COUNT;
+        if (passed > 1) (ripe_, older) = (ripe_ + older, 0);
+        return HeldWord.wrap(bucket_ | older << OLDER | ripe_ << RIPE | word >> CLOSED_AT << CLOSED_AT);
+    }
+
+    /// One more sale was paid, in the bucket `h` stands at.
+    function paid(HeldWord h) internal pure returns (HeldWord) {
+        return HeldWord.wrap(HeldWord.unwrap(h) + (1 << RECENT));
+    }
+
+    /// The offer was proved bad: what is not ripe now is the buyers', all in `recent`.
+    function frozen(HeldWord h) internal pure returns (HeldWord) {
+        uint256 others = HeldWord.unwrap(h) & ~(COUNT << RECENT | COUNT << OLDER);
+        return HeldWord.wrap(others | unripe(h) << RECENT);
+    }
+
+    /// One of them was given back. The caller has seen that it is among them.
+    function reclaimed(HeldWord h) internal pure returns (HeldWord) {
+        return HeldWord.wrap(HeldWord.unwrap(h) - (1 << RECENT));
+    }
+
+    function withNoneRipe(HeldWord h) internal pure returns (HeldWord) {
+        return HeldWord.wrap(HeldWord.unwrap(h) & ~(COUNT << RIPE));
     }
 }

@@ -6,9 +6,11 @@ import {Vm} from "forge-std/Vm.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {ChaCha20} from "../src/ChaCha20.sol";
 import {DataRegistry} from "../src/DataRegistry.sol";
+import {Directory} from "../src/Directory.sol";
 import {KeySale} from "../src/KeySale.sol";
 import {ModelRegistry} from "../src/ModelRegistry.sol";
 import {PriceOracle} from "../src/PriceOracle.sol";
+import {Reputation} from "../src/Reputation.sol";
 import {RewardPool} from "../src/RewardPool.sol";
 import {SchwungToken} from "../src/SchwungToken.sol";
 import {VoucherBank} from "../src/VoucherBank.sol";
@@ -23,6 +25,9 @@ abstract contract Base is Test {
     uint64 internal constant EXIT = 3 hours;
     uint64 internal constant CHALLENGE = 1 days;
     uint16 internal constant FEE_BPS = 250;
+    uint16 internal constant HOLDBACK_BPS = 2_000;
+    uint64 internal constant FEEDBACK = 12 hours;
+    uint64 internal constant DIRECTORY_DELAY = 2 days;
     uint96 internal constant MIN_BOND = 1e18;
     uint256 internal constant ALPHA = 500_000;
     uint256 internal constant BETA = 800_000;
@@ -45,6 +50,8 @@ abstract contract Base is Test {
     ModelRegistry internal models;
     PriceOracle internal oracle;
     RewardPool internal rewards;
+    Reputation internal reputation;
+    Directory internal directory;
 
     function setUp() public virtual {
         vm.warp(1_700_000_000);
@@ -54,17 +61,41 @@ abstract contract Base is Test {
         token = new SchwungToken(admin, 1_000_000_000 * TOKEN);
         registry = new DataRegistry();
         bank = new VoucherBank(IERC20(address(token)), EXIT, guardian);
-        sale = new KeySale(IERC20(address(token)), registry, DELIVER, DISPUTE, MIN_BOND, FEE_BPS, guardian);
+        sale = newSale(HOLDBACK_BPS, FEEDBACK);
         models = new ModelRegistry(IERC20(address(token)), bank, registry, CHALLENGE, FEE_BPS, guardian);
         address pool = vm.computeCreateAddress(admin, vm.getNonce(admin) + 1);
         oracle = new PriceOracle(registry, pool, admin, TOKEN / 100, 1 days, 250_000);
         rewards = new RewardPool(IERC20(address(token)), sale, bank, models, oracle, ALPHA, BETA);
+        reputation = new Reputation(sale, bank, models);
+        directory = newDirectory();
         token.approve(address(rewards), 1_000_000 * TOKEN);
         rewards.fund(1_000_000 * TOKEN);
         vm.stopPrank();
         fund(alice);
         fund(bob);
         fund(carol);
+    }
+
+    function newSale(uint16 holdbackBps, uint64 feedbackWindow) internal returns (KeySale) {
+        return new KeySale(
+            IERC20(address(token)),
+            registry,
+            DELIVER,
+            DISPUTE,
+            MIN_BOND,
+            FEE_BPS,
+            guardian,
+            holdbackBps,
+            feedbackWindow
+        );
+    }
+
+    function newDirectory() private returns (Directory) {
+        bytes32[] memory names = new bytes32[](2);
+        address[] memory targets = new address[](2);
+        (names[0], targets[0]) = ("token", address(token));
+        (names[1], targets[1]) = ("sale", address(sale));
+        return new Directory(admin, DIRECTORY_DELAY, names, targets);
     }
 
     function fund(address who) internal {

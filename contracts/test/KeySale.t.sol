@@ -22,6 +22,11 @@ contract KeySaleTest is Base {
         offerId = offerOf(alice, PRICE, BOND);
     }
 
+    /// What a paid sale gives the seller at once: the price without the fee and the share held back.
+    function atOnce(uint256 price) internal view returns (uint256) {
+        return price - sale.feeOf(price) - sale.heldShare(price);
+    }
+
     function state(uint256 saleId) internal view returns (KeySaleTypes.State) {
         return sale.sales(saleId).state;
     }
@@ -61,9 +66,16 @@ contract KeySaleTest is Base {
         vm.stopPrank();
     }
 
-    function test_fee_above_a_tenth_cannot_be_deployed() public {
+    function test_fee_above_a_tenth_and_holdback_above_half_cannot_be_deployed() public {
+        IERC20 t = IERC20(address(token));
         vm.expectRevert(KeySaleTypes.FeeTooHigh.selector);
-        new KeySale(IERC20(address(token)), registry, 1, 1, 1, 1_001, guardian);
+        new KeySale(t, registry, 1, 1, 1, 1_001, guardian, 5_000, 1);
+        vm.expectRevert(KeySaleTypes.HoldbackTooHigh.selector);
+        new KeySale(t, registry, 1, 1, 1, 1_000, guardian, 5_001, 1);
+        vm.expectRevert(KeySaleTypes.NoFeedbackWindow.selector);
+        new KeySale(t, registry, 1, 1, 1, 1_000, guardian, 5_000, 0);
+        assertEq(new KeySale(t, registry, 1, 7, 1, 1_000, guardian, 5_000, 6).bondWindow(), 7);
+        assertEq(new KeySale(t, registry, 1, 7, 1, 1_000, guardian, 5_000, 8).bondWindow(), 8);
     }
 
     function test_pause_stops_offers_and_nothing_else() public {
@@ -86,9 +98,18 @@ contract KeySaleTest is Base {
         vm.startPrank(alice);
         assertGt(sale.collectAndWithdraw(asArray(offerId)), 0);
         sale.close(offerId);
-        vm.warp(block.timestamp + DISPUTE + 1);
+        vm.warp(block.timestamp + 2 * FEEDBACK);
         sale.takeBond(offerId);
         assertEq(sale.withdraw(), BOND);
+        assertEq(sale.collectAndWithdraw(asArray(offerId)), sale.heldShare(PRICE));
+        vm.stopPrank();
+        (uint256 bad, uint256 id) = sellJunk(); // offers are paused, disputes are not
+        vm.prank(bob);
+        sale.confirm(id);
+        disputeJunk(id);
+        vm.prank(bob);
+        assertEq(sale.reclaim(id), sale.heldShare(PRICE));
+        assertEq(sale.owedFor(bad), atOnce(PRICE) + sale.feeOf(PRICE));
     }
 
     // ------------------------------------------------------------------------------------------------ lock
@@ -189,11 +210,19 @@ contract KeySaleTest is Base {
         sale.confirm(id);
         uint256 fee = sale.feeOf(PRICE);
         assertEq(fee, 0.25e18);
-        assertEq(sale.earned(offerId), PRICE - fee);
+        uint256 share = sale.heldShare(PRICE);
+        assertEq(share, 2e18);
+        assertEq(sale.earned(offerId), PRICE - fee - share);
+        assertEq(sale.held(offerId), share);
+        assertEq(sale.owedFor(offerId), BOND + PRICE);
         uint256 before = token.balanceOf(alice);
         vm.prank(alice);
-        assertEq(sale.collectAndWithdraw(asArray(offerId)), PRICE - fee);
-        assertEq(token.balanceOf(alice) - before, PRICE - fee);
+        assertEq(sale.collectAndWithdraw(asArray(offerId)), PRICE - fee - share);
+        assertEq(token.balanceOf(alice) - before, PRICE - fee - share);
+        assertEq(sale.owedFor(offerId), BOND + share);
+        vm.warp(block.timestamp + 2 * FEEDBACK);
+        vm.prank(alice);
+        assertEq(sale.collectAndWithdraw(asArray(offerId)), share);
         uint256 supply = token.totalSupply();
         sale.burnFees();
         assertEq(supply - token.totalSupply(), fee);
@@ -527,7 +556,257 @@ contract KeySaleTest is Base {
         sale.claim(other);
         sale.refund(other);
         assertEq(sale.credit(carol), PRICE);
-        assertEq(sale.earned(offer_), PRICE - sale.feeOf(PRICE)); // Paid is final
+        assertEq(sale.earned(offer_), atOnce(PRICE)); // Paid is final, but for the share held back
+    }
+
+    // ------------------------------------------------------------------------------------------------ holdback
+
+    /// An offer of four cells whose cell 1 is junk, and bob's open sale of it.
+    function sellJunk() internal returns (uint256 offer_, uint256 id) {
+        Payload memory p = sealPayload(CK, 4, 1, 99);
+        if (!sale.entryPaused()) return sell(p);
+        vm.prank(guardian);
+        sale.setEntryPaused(false);
+        (offer_, id) = sell(p);
+        vm.prank(guardian);
+        sale.setEntryPaused(true);
+    }
+
+    function disputeJunk(uint256 id) internal {
+        Payload memory p = sealPayload(CK, 4, 1, 99);
+        (, bytes32[] memory path) = merkle(p.leaves, 1);
+        address buyer = sale.sales(id).buyer;
+        vm.prank(buyer);
+        sale.disputeCell(id, 1, p.keys[1], p.ptHashes[1], p.ciphertexts[1], path);
+    }
+
+    function confirmed(address buyer, uint256 offer_, uint256 secret) internal returns (uint256 id) {
+        id = lockAs(buyer, offer_, secret);
+        vm.prank(buyer);
+        sale.confirm(id);
+    }
+
+    /// The first second of the bucket that is `later` buckets after this one.
+    function startOfBucket(uint256 later) internal view returns (uint256) {
+        return (block.timestamp / FEEDBACK + later) * FEEDBACK;
+    }
+
+    function test_a_share_ripens_at_the_start_of_the_bucket_after_the_next() public {
+        vm.warp(startOfBucket(1));
+        uint256 share = sale.heldShare(PRICE);
+        confirmed(bob, offerId, B); // on a bucket's first second: held for two whole windows
+        vm.warp(block.timestamp + FEEDBACK - 1);
+        confirmed(bob, offerId, B); // on its last second: for one window and a second
+        assertEq(sale.held(offerId), 2 * share);
+        vm.warp(block.timestamp + FEEDBACK);
+        assertEq(sale.held(offerId), 2 * share);
+        assertEq(sale.earned(offerId), 2 * atOnce(PRICE));
+        vm.warp(block.timestamp + 1);
+        assertEq(sale.held(offerId), 0);
+        assertEq(sale.earned(offerId), 2 * (atOnce(PRICE) + share));
+        confirmed(bob, offerId, B);
+        assertEq(sale.held(offerId), share);
+        assertEq(sale.earned(offerId), 3 * atOnce(PRICE) + 2 * share);
+        vm.prank(alice);
+        assertEq(sale.collectAndWithdraw(asArray(offerId)), 3 * atOnce(PRICE) + 2 * share);
+        assertEq(sale.owedFor(offerId), BOND + share);
+        vm.warp(startOfBucket(1)); // paid one bucket before
+        assertEq(sale.held(offerId), share);
+        confirmed(bob, offerId, B);
+        assertEq(sale.held(offerId), 2 * share);
+        vm.warp(startOfBucket(1)); // the older one is ripe, the newer is not
+        assertEq(sale.held(offerId), share);
+        assertEq(sale.earned(offerId), atOnce(PRICE) + share);
+    }
+
+    function test_the_time_of_payment_stands_in_the_sale() public {
+        uint256 id = lockAs(bob, offerId, B);
+        vm.warp(block.timestamp + 7);
+        vm.prank(bob);
+        sale.confirm(id);
+        assertEq(sale.sales(id).deadline, block.timestamp);
+        assertEq(sale.sellerOf(offerId), alice);
+    }
+
+    function test_buyers_of_a_bad_offer_take_back_what_was_not_ripe() public {
+        (uint256 offer_, uint256 early) = sellJunk();
+        uint256 share = sale.heldShare(PRICE);
+        vm.warp(startOfBucket(1));
+        vm.prank(bob);
+        sale.confirm(early);
+        vm.warp(startOfBucket(1));
+        uint256 before = confirmed(carol, offer_, B + 1); // one bucket before the dispute
+        vm.warp(startOfBucket(1));
+        uint256 same = confirmed(bob, offer_, B + 2);
+        uint256 open = lockAs(carol, offer_, B + 3);
+        vm.expectRevert(KeySaleTypes.OfferIsNotBad.selector);
+        vm.prank(bob);
+        sale.reclaim(same);
+        assertEq(sale.held(offer_), 2 * share);
+        disputeJunk(same);
+        assertEq(sale.held(offer_), 0); // nothing of it is the seller's any more
+        assertEq(sale.earned(offer_), 3 * atOnce(PRICE) + share);
+        vm.warp(block.timestamp + 10 * FEEDBACK); // it never ripens
+        assertEq(sale.earned(offer_), 3 * atOnce(PRICE) + share);
+        vm.prank(alice);
+        assertEq(sale.collectAndWithdraw(asArray(offer_)), 3 * atOnce(PRICE) + share);
+        assertEq(sale.owedFor(offer_), PRICE + 2 * share);
+        vm.startPrank(bob);
+        vm.expectRevert(KeySaleTypes.AlreadyRipe.selector);
+        sale.reclaim(early);
+        vm.expectRevert(KeySaleTypes.NotBuyer.selector);
+        sale.reclaim(before);
+        uint256 credit = sale.credit(bob);
+        vm.expectEmit(address(sale));
+        emit KeySaleTypes.Reclaimed(same, bob, share);
+        assertEq(sale.reclaim(same), share);
+        assertEq(sale.credit(bob) - credit, share);
+        vm.expectRevert(KeySaleTypes.WrongState.selector);
+        sale.reclaim(same);
+        vm.stopPrank();
+        vm.startPrank(carol);
+        assertEq(sale.reclaim(before), share);
+        vm.expectRevert(KeySaleTypes.WrongState.selector); // not paid
+        sale.reclaim(open);
+        sale.refund(open);
+        vm.expectRevert(KeySaleTypes.WrongState.selector); // refunded
+        sale.reclaim(open);
+        vm.stopPrank();
+        assertEq(uint8(state(same)), uint8(KeySaleTypes.State.Reclaimed));
+        assertEq(sale.owedFor(offer_), 0);
+        vm.prank(alice);
+        assertEq(sale.collectAndWithdraw(asArray(offer_)), 0);
+    }
+
+    /// A reclaimed sale is over: no second dispute, no confirmation, no refund.
+    function test_reclaimed_is_final() public {
+        (, uint256 id) = sellJunk();
+        vm.prank(bob);
+        sale.confirm(id);
+        disputeJunk(id);
+        vm.startPrank(bob);
+        sale.reclaim(id);
+        vm.expectRevert(KeySaleTypes.WrongState.selector);
+        sale.confirm(id);
+        vm.expectRevert(KeySaleTypes.WrongState.selector);
+        sale.refund(id);
+        vm.expectRevert(KeySaleTypes.WrongState.selector);
+        sale.claim(id);
+        vm.stopPrank();
+        assertEq(sale.confirmMany(asArray(id), signatures(signConfirm(bobKey, id))), 0);
+    }
+
+    function signatures(KeySaleTypes.Signature memory one_) internal pure returns (KeySaleTypes.Signature[] memory list) {
+        list = new KeySaleTypes.Signature[](1);
+        list[0] = one_;
+    }
+
+    /// Somebody content with what he has may still pay for it; the share is his to take back, whenever that was.
+    function test_a_sale_paid_after_the_fault_was_proved_can_be_reclaimed() public {
+        (uint256 offer_, uint256 id) = sellJunk();
+        uint256 late = lockAs(carol, offer_, B + 1);
+        disputeJunk(id);
+        vm.warp(block.timestamp + 5 * FEEDBACK);
+        vm.startPrank(carol);
+        sale.confirm(late);
+        vm.warp(block.timestamp + 5 * FEEDBACK);
+        assertEq(sale.earned(offer_), atOnce(PRICE));
+        assertEq(sale.reclaim(late), sale.heldShare(PRICE));
+        vm.stopPrank();
+        vm.prank(alice);
+        assertEq(sale.collectAndWithdraw(asArray(offer_)), atOnce(PRICE));
+        assertEq(sale.owedFor(offer_), 0);
+    }
+
+    function test_a_wrong_key_freezes_what_others_paid() public {
+        Payload memory p = sealPayload(CK, 4, 99, 99);
+        (uint256 offer_, uint256 id) = sell(p);
+        uint256 paid = confirmed(carol, offer_, B + 1);
+        Masked memory m = mask(keccak256("wrong"), B, E, id);
+        deliverAs(alice, id, m);
+        disputeKey(id, B, m, p, 2);
+        vm.prank(carol);
+        assertEq(sale.reclaim(paid), sale.heldShare(PRICE));
+        assertEq(sale.earned(offer_), atOnce(PRICE));
+    }
+
+    /// After the bond has left a dispute wins no money, but still keeps what is held from the seller.
+    function test_a_dispute_after_the_bond_has_left_keeps_what_is_held() public {
+        (uint256 offer_, uint256 id) = sellJunk();
+        vm.prank(alice);
+        sale.close(offer_);
+        vm.warp(block.timestamp + FEEDBACK + 1);
+        vm.prank(bob);
+        sale.confirm(id);
+        vm.prank(alice);
+        sale.takeBond(offer_);
+        disputeJunk(id);
+        assertEq(sale.credit(bob), 0);
+        vm.prank(bob);
+        assertEq(sale.reclaim(id), sale.heldShare(PRICE));
+        assertEq(sale.penaltiesDue(), 0);
+    }
+
+    function test_without_holdback_all_is_the_sellers_at_once() public {
+        sale = newSale(0, FEEDBACK);
+        fund(alice);
+        fund(bob);
+        (uint256 offer_, uint256 id) = sellJunk();
+        vm.prank(bob);
+        sale.confirm(id);
+        assertEq(sale.held(offer_), 0);
+        assertEq(sale.earned(offer_), PRICE - sale.feeOf(PRICE));
+        disputeJunk(id);
+        assertEq(sale.earned(offer_), PRICE - sale.feeOf(PRICE));
+        vm.prank(bob);
+        assertEq(sale.reclaim(id), 0);
+    }
+
+    /// The contract's two generations against a list of payments: any prices, shares, times, collections and a fault at any time.
+    function testFuzz_shares_ripen_as_a_list_of_payments_says(uint256 seed, uint16 bps, uint8 count, bool fault) public {
+        bps = uint16(bound(bps, 0, 5_000));
+        sale = newSale(bps, FEEDBACK);
+        fund(alice);
+        fund(bob);
+        uint256 n = bound(count, 1, 12);
+        (uint256 offer_, uint256 id) = sellJunk();
+        uint256[] memory ids = new uint256[](n);
+        uint256[] memory paidAt = new uint256[](n);
+        uint256 out;
+        for (uint256 i; i < n; ++i) {
+            seed = uint256(keccak256(abi.encode(seed)));
+            vm.warp(block.timestamp + seed % (2 * FEEDBACK + FEEDBACK / 2));
+            ids[i] = confirmed(bob, offer_, B);
+            paidAt[i] = block.timestamp / FEEDBACK;
+            if (seed >> 128 & 1 == 1) {
+                vm.prank(alice);
+                out += sale.collectAndWithdraw(asArray(offer_));
+            }
+        }
+        vm.warp(block.timestamp + (seed >> 64) % (3 * FEEDBACK));
+        uint256 bucket = block.timestamp / FEEDBACK;
+        uint256 ripe;
+        for (uint256 i; i < n; ++i) if (paidAt[i] + 2 <= bucket) ++ripe;
+        uint256 share = sale.heldShare(PRICE);
+        assertEq(share, uint256(PRICE) * bps / 10_000);
+        assertEq(out + sale.earned(offer_), n * atOnce(PRICE) + ripe * share);
+        assertEq(sale.held(offer_), (n - ripe) * share);
+        if (fault) {
+            disputeJunk(id);
+            vm.warp(block.timestamp + FEEDBACK);
+            uint256 back;
+            for (uint256 i; i < n; ++i) {
+                vm.prank(bob);
+                if (paidAt[i] + 2 <= bucket) vm.expectRevert(KeySaleTypes.AlreadyRipe.selector);
+                back += sale.reclaim(ids[i]);
+            }
+            assertEq(back, (n - ripe) * share);
+            assertEq(out + sale.earned(offer_), n * atOnce(PRICE) + ripe * share);
+        }
+        vm.prank(alice);
+        sale.collectAndWithdraw(asArray(offer_));
+        KeySaleTypes.Offer memory o = sale.offers(offer_);
+        assertEq(sale.owedFor(offer_), fault ? 0 : sale.held(offer_) + o.bond + PRICE * uint256(o.open));
     }
 
     // ------------------------------------------------------------------------------------------------ bond
@@ -542,7 +821,7 @@ contract KeySaleTest is Base {
         sale.close(offerId);
         vm.expectRevert(KeySaleTypes.OfferNotOpen.selector);
         sale.close(offerId);
-        vm.warp(block.timestamp + DISPUTE);
+        vm.warp(block.timestamp + FEEDBACK); // the longer of the two windows
         vm.expectRevert(KeySaleTypes.TooEarly.selector);
         sale.takeBond(offerId);
         vm.warp(block.timestamp + 1);
@@ -570,8 +849,14 @@ contract KeySaleTest is Base {
         assertEq(sale.collectAndWithdraw(asArray(offerId)), 0);
         vm.stopPrank();
         assertEq(token.balanceOf(dave), 0);
-        assertEq(sale.credit(alice), PRICE - sale.feeOf(PRICE));
+        assertEq(sale.credit(alice), atOnce(PRICE));
         sale.collect(asArray(offerId)); // nothing twice
+        assertEq(sale.credit(alice), atOnce(PRICE));
+        vm.warp(block.timestamp + 2 * FEEDBACK);
+        vm.startPrank(dave);
+        sale.collect(asArray(offerId));
+        assertEq(sale.collectAndWithdraw(asArray(offerId)), 0);
+        vm.stopPrank();
         assertEq(sale.credit(alice), PRICE - sale.feeOf(PRICE));
     }
 
@@ -586,7 +871,13 @@ contract KeySaleTest is Base {
         vm.prank(alice);
         assertEq(sale.collectAndWithdraw(asArray(id)), earned);
         uint256 fee = sale.feesDue();
-        assertEq(earned + fee, price);
+        uint256 share = sale.held(id);
+        assertEq(earned + fee + share, price);
+        assertLe(share * 10_000, uint256(price) * HOLDBACK_BPS); // never more than the rate
+        assertGt(share * 10_000 + 10_000, uint256(price) * HOLDBACK_BPS);
+        vm.warp(block.timestamp + 2 * FEEDBACK);
+        vm.prank(alice);
+        assertEq(sale.collectAndWithdraw(asArray(id)), share);
         assertGe(fee * 10_000, uint256(price) * FEE_BPS); // never less than the rate
         assertLt(fee * 10_000, uint256(price) * FEE_BPS + 10_000);
         sale.burnFees();

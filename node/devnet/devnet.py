@@ -179,6 +179,9 @@ def deploy_params(parameters: Parameters) -> Any:
         dispute_window_s=parameters.dispute_window_s,
         exit_delay_s=parameters.exit_delay_s,
         challenge_window_s=parameters.challenge_window_s,
+        holdback_bps=parameters.holdback_bps,
+        feedback_window_s=parameters.feedback_window_s,
+        directory_delay_s=parameters.directory_delay_s,
         min_bond_wei=int(parameters.min_bond_wei),
     )
 

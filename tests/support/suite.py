@@ -23,6 +23,8 @@ CONTRACTS = {
     "bank": "VoucherBank",
     "models": "ModelRegistry",
     "rewards": "RewardPool",
+    "reputation": "Reputation",
+    "directory": "Directory",
 }
 GAS_LIMIT = hex(15_000_000)
 

@@ -217,7 +217,7 @@ contract KeySaleInvariant is Base {
     function setUp() public override {
         super.setUp();
         // windows of the handler's warps
-        sale = new KeySale(sale.token(), registry, 1 hours, 2 hours, 1e18, FEE_BPS, guardian);
+        sale = new KeySale(sale.token(), registry, 1 hours, 2 hours, 1e18, FEE_BPS, guardian, HOLDBACK_BPS, 5 hours);
         handler = new SaleHandler(sale, token, registry);
         vm.prank(admin);
         token.transfer(address(handler), 4e26);

@@ -9,6 +9,7 @@ import pytest
 from eth_abi.abi import encode as abi_encode
 from web3 import Web3
 
+from config.profile import CONTRACTS
 from contracts.abi import Abi
 from contracts.artifact import NAMES, load
 from contracts.bindings.binding import decode_revert
@@ -16,10 +17,7 @@ from contracts.chain import Chain
 from contracts.errors import RpcError
 from contracts.rpc import ChainRpc
 
-ADDRESSES = {
-    name: Web3.to_checksum_address("0x" + f"{place:02x}" * 20)
-    for place, name in enumerate(("token", "registry", "oracle", "sale", "bank", "models", "rewards"), 1)
-}
+ADDRESSES = {name: Web3.to_checksum_address("0x" + f"{place:02x}" * 20) for place, name in enumerate(CONTRACTS, 1)}
 
 
 def sample(kind: str) -> Any:
