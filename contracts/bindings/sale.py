@@ -79,6 +79,11 @@ class Sale(View, frozen=True):
         return self.state == SaleState.REFUNDED
 
     @property
+    def was_paid(self) -> bool:
+        """Paid, whether or not the share held back was taken back since."""
+        return self.state in (SaleState.PAID, SaleState.RECLAIMED)
+
+    @property
     def is_reclaimed(self) -> bool:
         return self.state == SaleState.RECLAIMED
 

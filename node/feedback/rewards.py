@@ -76,9 +76,9 @@ class Rewards:
         return bonds + [await self._claim(owed) for owed in await self.list()]
 
     async def _bonds(self) -> builtins.list[Owed]:
-        """The bonds of closed offers that may leave: no sale is open and the time to dispute the last one is over."""
+        """The bonds of closed offers that may leave: no sale is open and the time to look at the last one is over."""
         closed = [row.offer_no for row in await self._publications.all() if row.state == "withdrawn" and row.offer_no]
-        now, window_s = await self._chain.timestamp(), await self._chain.sale.dispute_window() if closed else 0
+        now, window_s = await self._chain.timestamp(), await self._chain.sale.bond_window() if closed else 0
         found = []
         for number in closed:
             terms = await self._chain.sale.offer_terms(number)

@@ -191,7 +191,7 @@ class Feedback:
         if offer is None or not body.ticket.isdecimal():
             return False
         sale = await self._chain.sale.sale(int(body.ticket))
-        return sale.is_paid and sale.buyer == author and int(body.ticket) >> 64 == offer.body.offer_no
+        return sale.was_paid and sale.buyer == author and int(body.ticket) >> 64 == offer.body.offer_no
 
     async def _paid_lane(self, model: str, payer: Address) -> bool:
         lane = await self._chain.models.lane(bytes.fromhex(model))

@@ -19,7 +19,7 @@ NAMES = (SELLER, BUYER)
 
 @dataclass(frozen=True)
 class Purse:
-    """Tokens before a deal: what the buyer has, what the offer has earned."""
+    """Tokens before a deal: what the buyer has, what the offer has earned, ripe or not."""
 
     buyer_wei: int
     earned_wei: int
@@ -54,8 +54,9 @@ class Stall:
 
     def purse(self, lot: str) -> Purse:
         """What the chain says now."""
-        earned = self.cluster.view("sale", "earned", self.offers[lot]["offer_no"])
-        return Purse(self.cluster.balance(BUYER), int(earned))
+        number = self.offers[lot]["offer_no"]
+        earned = sum(int(self.cluster.view("sale", view, number)) for view in ("earned", "held"))
+        return Purse(self.cluster.balance(BUYER), earned)
 
     def buy(self, lot: str, max_price: int | None = None) -> None:
         """Begin to buy; the buyer may die before he can answer."""
