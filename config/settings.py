@@ -60,12 +60,21 @@ class Wallet(msgspec.Struct, frozen=True, kw_only=True):
     max_spend_wei: Annotated[Wei, why("what the node spends in one day without being asked again")] = parse_amount(
         "1000tok"
     )
-    credit_wei: Annotated[Wei, why("what a caller may owe before a voucher: one unit, the most we can lose")] = (
-        parse_amount("0.01tok")
-    )
+    soft_limit_wei: Annotated[
+        Wei, why("what a caller may owe within his deposit before we settle: he may spend it elsewhere meanwhile")
+    ] = parse_amount("10tok")
+    credit_wei: Annotated[
+        Wei, why("what a caller who has settled before may owe beyond his deposit: one unit, the most we can lose")
+    ] = parse_amount("0.01tok")
     settle_above_wei: Annotated[Wei, why("about 20 times the gas of one voucher in a batch on an L2")] = parse_amount(
         "1tok"
     )
+    settle_gas_multiple: Annotated[
+        int, why("settle what is worth this many times its gas; read when coin_price_wei is set", ge=1, le=10_000)
+    ] = 20
+    coin_price_wei: Annotated[
+        Wei, why("tokens that one coin of gas is worth; 0: unknown, settle_above_wei alone decides")
+    ] = parse_amount("0")
     settle_every_s: Annotated[
         int, why("vouchers that stay small are settled this often all the same", ge=1, le=604_800)
     ] = 3_600

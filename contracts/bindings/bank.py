@@ -97,6 +97,10 @@ class VoucherBank(Binding):
     async def lane(self, payer: str, payee: str, lane: int, block: BlockTag = "latest") -> Lane:
         return await self._struct(Lane, "lanes", payer, payee, lane, block=block)
 
+    async def rows(self, keys: Sequence[tuple[str, str, int]], block: BlockTag = "latest") -> list[Lane]:
+        """Many lanes by (payer, payee, lane), in few round trips."""
+        return [Lane(*row) for row in await self._read_many([("lanes", key) for key in keys], block)]
+
     async def paid(self, payer: str, payee: str, lane: int) -> int:
         """Base units ever settled on a lane."""
         return (await self.lane(payer, payee, lane)).paid_wei

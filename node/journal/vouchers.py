@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import msgspec
 
@@ -49,6 +50,8 @@ CREATE INDEX IF NOT EXISTS spending_by_time ON voucher_spending (at);
 
 DAY_S = 86_400
 
+T = TypeVar("T")
+
 
 class Promise(msgspec.Struct, frozen=True):
     """The newest voucher we signed on a lane; `received_wei` of it were answered with service."""
@@ -64,7 +67,10 @@ class Promise(msgspec.Struct, frozen=True):
 
 
 class Taking(msgspec.Struct, frozen=True):
-    """The newest voucher we hold on a lane; `settled_wei` of it is on chain. `since`: the oldest unsettled one came."""
+    """The newest voucher we hold on a lane; `settled_wei` of it is on chain. `since`: the oldest unsettled one came.
+
+    `signer` is the payer, a hot key of his, or "" when the payer is a contract that knows the signature (ERC-1271).
+    """
 
     payer: str
     payee: str
@@ -75,6 +81,10 @@ class Taking(msgspec.Struct, frozen=True):
     signer: str
     since: int
     updated_at: int
+
+    @property
+    def by_contract(self) -> bool:
+        return not self.signer
 
     @property
     def due_wei(self) -> int:
@@ -132,7 +142,7 @@ class Takings:
         )
         return [taking for taking in map(_taking, rows) if taking.due_wei]
 
-    async def change(self, work: Callable[[sqlite3.Connection], Taking]) -> Taking:
+    async def change(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Decide and write in one transaction: `work` may read with `takings_of` and must write with `put_taking`."""
         return await self._journal.write(work)
 
@@ -145,6 +155,18 @@ class Takings:
                 held = taking(conn, payer, payee, lane)
                 if held is not None and sum_wei > held.settled_wei:
                     put_taking(conn, msgspec.structs.replace(held, settled_wei=sum_wei, since=now))
+
+        await self._journal.write(run)
+
+    async def undone(self, paid: Iterable[tuple[str, str, int, int]]) -> None:
+        """Note that a reorganisation took settlements back: (payer, payee, lane, what the chain says now)."""
+        rows = list(paid)
+
+        def run(conn: sqlite3.Connection) -> None:
+            for payer, payee, lane, sum_wei in rows:
+                held = taking(conn, payer, payee, lane)
+                if held is not None and sum_wei < held.settled_wei:
+                    put_taking(conn, msgspec.structs.replace(held, settled_wei=sum_wei))
 
         await self._journal.write(run)
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from node.rpc.errors import InvalidParams
+
 # `format` is for clients: the command line accepts `1.5tok` for an amount and asks for a secret instead of showing it
 Amount = Annotated[str, Meta(pattern="^(0|[1-9][0-9]{0,28})$", extra_json_schema={"format": "amount"})]
 Secret = Annotated[str, Meta(min_length=1, max_length=1024, extra_json_schema={"format": "secret"})]
@@ -33,6 +35,17 @@ def seconds(duration: str | int) -> int:
     text = str(duration)
     unit = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}.get(text[-1])
     return int(text[:-1]) * unit if unit else int(text)
+
+
+def when(text: str, name: str) -> int:
+    """RFC 3339 as UTC seconds. Raises InvalidParams, which says `name`."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as err:
+        raise InvalidParams(f"{name}: {err}") from err
+    if moment.tzinfo is None:
+        raise InvalidParams(f"{name}: add the time zone, such as 2030-01-01T00:00:00Z")
+    return int(moment.timestamp())
 
 
 def items(rows: Sequence[Any], cursor: str | None = None) -> Result:

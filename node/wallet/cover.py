@@ -1,8 +1,9 @@
 """What stands behind a payer's vouchers on chain, read at one block and remembered for a short time.
 
-Settling moves money from a payer's free deposit to the `paid` of a lane in one step, so the difference
+Hard cover is what the payer has reserved for one lane: nobody else gets it. Soft cover is the rest of his deposit,
+without what he has announced to take out: whoever settles first gets it. Settling a lane takes its hard cover first, so
 
-    free + reserved − (newest voucher − paid)        all at one block
+    soft − Σ over the lanes of max(0, newest voucher − paid − hard)        all at one block
 
 does not change by it: a remembered snapshot stays true until the payer leaves, or pays somebody else.
 """
@@ -10,7 +11,7 @@ does not change by it: a remembered snapshot stays true until the payer leaves, 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 import trio
@@ -23,6 +24,9 @@ from node.wallet.errors import ChainSilent
 FRESH_S = 30.0  # how long a snapshot is believed; an exit takes at least minutes
 STALE_S = 600.0  # how long it is believed while the chain cannot be read
 REMEMBERED = 4_096  # payers; a stranger beyond that is read anew
+
+# A reserve or a hot key that ends sooner is worth nothing: by then the payee settles, in a round of his and some blocks
+END_MARGIN_S = 120
 
 LaneKey = tuple[str, int]  # payee, lane
 
@@ -37,15 +41,33 @@ class Snapshot(msgspec.Struct, frozen=True):
     delegate: Delegate | None
     block: int
     read_at: float
+    signer: str = ""  # whose standing `delegate` is
 
-    def behind(self, lane: LaneKey, now: int) -> int:
-        """Base units that stand behind vouchers on `lane`: the free deposit (without what is about to leave) and the
-        lane's hard cover.
-        """
-        leaving = self.exiting_wei if self.exit_at and now >= self.exit_at else 0
+    @property
+    def soft_wei(self) -> int:
+        """What is left of the deposit once the announced exit is over."""
+        return max(0, self.free_wei - self.exiting_wei)
+
+    def hard_wei(self, lane: LaneKey, now: int) -> int:
+        """What is reserved for a lane, for long enough."""
         known = self.lanes.get(lane)
-        reserved = known.reserved_wei if known and known.reserved_until > now else 0
-        return max(0, self.free_wei - leaving) + reserved
+        return known.reserved_wei if known and known.reserved_until >= now + END_MARGIN_S else 0
+
+    def payable_wei(self, lane: LaneKey) -> int:
+        """What a settlement of `lane` would find at this block, whether or not it may leave soon."""
+        known = self.lanes.get(lane)
+        return self.free_wei + (known.reserved_wei if known else 0)
+
+    def owed_wei(self, sums: Mapping[LaneKey, int]) -> int:
+        """What the newest vouchers (their sums by lane) promise beyond what was paid."""
+        return sum(max(0, sum_wei - self.paid(lane)) for lane, sum_wei in sums.items())
+
+    def uncovered_wei(self, sums: Mapping[LaneKey, int], now: int, voidable: Collection[LaneKey] = ()) -> int:
+        """What they promise beyond hard cover. `voidable`: lanes whose voucher the payer could void at once."""
+        return sum(
+            max(0, sum_wei - self.paid(lane) - (0 if lane in voidable else self.hard_wei(lane, now)))
+            for lane, sum_wei in sums.items()
+        )
 
     def paid(self, lane: LaneKey) -> int:
         known = self.lanes.get(lane)
@@ -105,4 +127,5 @@ class Cover:
             delegate=None if signer == payer else delegate,
             block=block,
             read_at=self._clock(),
+            signer=signer,
         )

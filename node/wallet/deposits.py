@@ -8,6 +8,7 @@ import structlog
 
 from contracts.bindings.bank import Delegate
 from contracts.chain import Chain
+from contracts.values import Receipt
 from node.wallet.cover import Cover
 from node.wallet.errors import InsufficientFunds, WalletError
 from node.wallet.moment import moment
@@ -113,6 +114,46 @@ class Deposits:
         self._events.publish("wallet", {"state": "leaving", "amount": str(amount), "hash": receipt.hash})
         ready = moment(started["readyAt"])
         return {"state": "leaving", "amount": str(amount), "ready_at": ready, "paid": str(paid), "hash": receipt.hash}
+
+    async def reserve(self, payee: Address, lane: int, amount_wei: int, until: int) -> dict[str, str]:
+        """Turn part of the deposit into hard cover for one lane until a time (UTC seconds); what is there is kept, and
+        its end only moves away. Nobody else is paid from it, and it cannot be taken back before.
+
+        Raises InsufficientFunds, WalletLocked, or as `Transactor.once`.
+        """
+        self._transactor.require_unlocked()
+        who, bank = self._wallet.address, self._chain.bank
+        if amount_wei < 0 or until <= await self._chain.timestamp():
+            raise WalletError("a reserve needs an amount and an end in the future")
+        free = (await bank.account(who)).free_wei
+        if amount_wei > free:
+            raise InsufficientFunds("deposit", free, amount_wei, who)
+        key = f"reserve:{secrets.token_hex(8)}"
+        receipt = await self._transactor.once(key, bank.reserve(payee, lane, amount_wei, until))
+        return self._reserved(receipt)
+
+    async def release(self, payee: Address, lane: int) -> dict[str, str]:
+        """Give what is reserved for a lane, and whose time is over, back to the deposit. Raises as `reserve`."""
+        self._transactor.require_unlocked()
+        before = await self._chain.bank.lane(self._wallet.address, payee, lane)
+        if before.reserved_until > await self._chain.timestamp():
+            raise WalletError(f"it is reserved until {moment(before.reserved_until)}: the payee counts on it")
+        key = f"release:{secrets.token_hex(8)}"
+        receipt = await self._transactor.once(key, self._chain.bank.release(payee, lane))
+        return self._reserved(receipt)
+
+    def _reserved(self, receipt: Receipt) -> dict[str, str]:
+        (event,) = receipt.events("Reserved", self._chain.bank.address)
+        self._cover.forget(self._wallet.address)
+        reserved, until = str(event["amount"]), moment(event["until"])
+        self._events.publish("wallet", {"state": "reserved", "amount": reserved, "until": until, "hash": receipt.hash})
+        return {
+            "payee": event["payee"],
+            "lane": str(event["lane"]),
+            "reserved": reserved,
+            "until": until,
+            "hash": receipt.hash,
+        }
 
     async def finish_exit(self) -> int:
         """Fetch a withdrawal whose delay is over; base units paid, 0 when there is none. Raises as `once`."""

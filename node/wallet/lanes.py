@@ -10,7 +10,7 @@ pays while its wallet is locked. Without such an authorisation the wallet signs,
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import coincurve
@@ -18,9 +18,8 @@ import coincurve
 from node.identity.errors import WalletLocked
 from node.journal.journal import Journal
 from node.journal.vouchers import Promise, Promises, promise, promised_total, put_promise, spend
-from node.wallet.cover import Cover, LaneKey, Snapshot
+from node.wallet.cover import END_MARGIN_S, Cover, LaneKey, Snapshot
 from node.wallet.errors import AheadTooFar, InsufficientFunds, SpendLimit
-from node.wallet.till import DELEGATE_MARGIN_S
 from protocols import eip712
 from protocols.ids import Address
 from protocols.voucher import Voucher, voucher_digest, voucher_domain
@@ -123,13 +122,13 @@ class Lanes:
             if newest is not None and sum_wei <= newest.cumulative_wei:
                 return newest
             sums = {**promised_total(conn, payer), (payee, lane): sum_wei}
-            open_wei = outstanding(sums, snapshot)
-            check_deposit(open_wei, (payee, lane), snapshot, payer, now)
+            check_deposit(sums, snapshot, payer, now)
             before = max(newest.cumulative_wei if newest else 0, snapshot.paid((payee, lane)))
             over = spend(conn, f"{payee}:{lane}:{sum_wei}", sum_wei - before, self._max_spend_wei, now)
             if over:
                 raise SpendLimit(f"{over} wei over the limit of {self._max_spend_wei} wei a day")
-            signer, sign = self._signer(snapshot, open_wei, now)
+            reserved = snapshot.hard_wei((payee, lane), now) > 0
+            signer, sign = self._signer(snapshot, snapshot.owed_wei(sums), now, reserved=reserved)
             new = Promise(
                 payer=payer,
                 payee=payee,
@@ -145,26 +144,27 @@ class Lanes:
 
         return _voucher(await self._promises.change(run))
 
-    def _signer(self, snapshot: Snapshot, open_wei: int, now: int) -> tuple[Address, Callable[[bytes], bytes]]:
-        """The session key if it may sign for all that is open, else the wallet. Raises WalletLocked."""
+    def _signer(
+        self, snapshot: Snapshot, open_wei: int, now: int, *, reserved: bool
+    ) -> tuple[Address, Callable[[bytes], bytes]]:
+        """The session key if it may sign for all that is open, else the wallet. Raises WalletLocked.
+
+        On a lane with a reserve the wallet itself signs if it can: a capped key's voucher is no hard cover.
+        """
         hot = snapshot.delegate
-        if hot is not None and hot.until > now + 2 * DELEGATE_MARGIN_S and open_wei <= hot.left_wei:
+        live = hot is not None and hot.until > now + 2 * END_MARGIN_S and open_wei <= hot.left_wei
+        if live and (self._wallet.locked or not reserved):
             return self._session_address, lambda digest: eip712.sign(self._session, digest)
         if self._wallet.locked:
             raise WalletLocked("the session key is not authorised for this sum, and the wallet is locked")
         return self._wallet.address, self._wallet.sign
 
 
-def outstanding(sums: dict[LaneKey, int], snapshot: Snapshot) -> int:
-    """Base units promised and not settled, over all lanes at the snapshot's block."""
-    return sum(max(0, sum_wei - snapshot.paid(lane)) for lane, sum_wei in sums.items())
-
-
-def check_deposit(open_wei: int, lane: LaneKey, snapshot: Snapshot, payer: Address, now: int) -> None:
+def check_deposit(sums: Mapping[LaneKey, int], snapshot: Snapshot, payer: Address, now: int) -> None:
     """A voucher beyond the deposit would be refused, or bounce. Raises InsufficientFunds."""
-    behind = snapshot.behind(lane, now)
-    if open_wei > behind:
-        raise InsufficientFunds("deposit", behind, open_wei, payer)
+    need = snapshot.uncovered_wei(sums, now)
+    if need > snapshot.soft_wei:
+        raise InsufficientFunds("deposit", snapshot.soft_wei, need, payer)
 
 
 def _key(one: Promise) -> LaneKey:

@@ -8,6 +8,7 @@ Amounts are decimal texts of base units in everything that is handed out.
 
 from __future__ import annotations
 
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -15,8 +16,8 @@ from datetime import UTC, datetime
 
 import msgspec
 import structlog
-import trio
 
+from contracts.bindings.bank import Lane
 from contracts.chain import Chain
 from contracts.errors import ChainError, Reverted
 from contracts.values import Receipt
@@ -24,18 +25,22 @@ from node.identity.errors import IdentityError
 from node.identity.wallet_key import Wallet
 from node.journal.journal import Journal
 from node.journal.transactions import Step, Transactions
-from node.journal.vouchers import Promises, Takings, spend
+from node.journal.vouchers import Promise, Promises, Taking, Takings, spend
 from node.wallet.deposits import Deposits
 from node.wallet.errors import SpendLimit, WalletError
 from node.wallet.moment import moment
 from node.wallet.settle import Events, Settlement, Settler
 from node.wallet.transact import Transactor
-from protocols.ids import Address
+from protocols.errors import BadIdentifier
+from protocols.ids import Address, parse_address
+from protocols.inference.card import lane as lane_of_model
+from protocols.voucher import MAX_LANE
 
 log = structlog.get_logger(__name__)
 
 TEND_EVERY_S = 30.0
 HISTORY_MAX = 1_000
+MODEL = re.compile(r"[0-9a-f]{64}")
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -71,7 +76,7 @@ class Movement(msgspec.Struct, frozen=True):
 
 
 class LaneView(msgspec.Struct, frozen=True):
-    """One voucher lane, by the side we are on: "pay" or "take"."""
+    """One voucher lane, by the side we are on: "pay" or "take"; `reserved` is its hard cover."""
 
     side: str
     payer: str
@@ -79,7 +84,9 @@ class LaneView(msgspec.Struct, frozen=True):
     lane: str
     cumulative: str
     settled: str
-    at: str
+    reserved: str
+    reserved_until: str | None
+    at: str | None
 
 
 class WalletService:
@@ -166,8 +173,8 @@ class WalletService:
 
     async def _promised(self, who: Address) -> int:
         promises = await self._promises.every(who)
-        paid = [await self._chain.bank.paid(who, one.payee, one.lane) for one in promises]
-        return sum(max(0, one.cumulative_wei - sum_wei) for one, sum_wei in zip(promises, paid, strict=True))
+        rows = await self._chain.bank.rows([(who, one.payee, one.lane) for one in promises])
+        return sum(max(0, one.cumulative_wei - row.paid_wei) for one, row in zip(promises, rows, strict=True))
 
     async def deposit(self, amount_wei: int, key: str | None = None) -> dict[str, str]:
         """As `Deposits.deposit`."""
@@ -176,6 +183,21 @@ class WalletService:
     async def withdraw(self, amount_wei: int | None = None) -> dict[str, str]:
         """As `Deposits.withdraw`."""
         return await self._deposits.withdraw(amount_wei)
+
+    async def reserve(self, payee: str, lane: int | None, amount_wei: int, until: int) -> dict[str, str]:
+        """As `Deposits.reserve`. `payee` is an address or, without a lane, the id of a model."""
+        return await self._deposits.reserve(*self._lane_of(payee, lane), amount_wei, until)
+
+    async def release(self, payee: str, lane: int | None) -> dict[str, str]:
+        """As `Deposits.release`."""
+        return await self._deposits.release(*self._lane_of(payee, lane))
+
+    def _lane_of(self, payee: str, lane: int | None) -> tuple[Address, int]:
+        if lane is None and MODEL.fullmatch(payee):
+            return Address(self._chain.models.address), lane_of_model(payee)
+        if not 0 <= (lane or 0) <= MAX_LANE:
+            raise BadIdentifier(f"lane {lane} is not a number of 64 bits")
+        return parse_address(payee), lane or 0
 
     async def transfer(self, to: Address, amount_wei: int, key: str | None = None) -> Receipt:
         """Send tokens to somebody. Raises as `Transactor.once`."""
@@ -216,17 +238,25 @@ class WalletService:
 
     async def lanes(self) -> list[LaneView]:
         """Every voucher lane, ours and those of others."""
-        who, out = self._wallet.address, []
-        for mine in await self._promises.every(who):
-            paid = await self._chain.bank.paid(who, mine.payee, mine.lane)
-            out.append(_lane_view("pay", mine.payer, mine.payee, mine.lane, mine.cumulative_wei, paid, mine.updated_at))
-        for held in await self._takings.every():
-            out.append(
-                _lane_view(
-                    "take", held.payer, held.payee, held.lane, held.cumulative_wei, held.settled_wei, held.updated_at
-                )
-            )
-        return out
+        who = self._wallet.address
+        promises = {(mine.payee, mine.lane): mine for mine in await self._promises.every(who)}
+        ours = [(who, *key) for key in {**promises, **dict.fromkeys(await self._reserved_lanes())}]
+        takings = {(held.payer, held.payee, held.lane): held for held in await self._takings.every()}
+        rows = await self._chain.bank.rows([*ours, *takings])
+        paying = [
+            _lane_view("pay", key, promises.get(key[1:]), row) for key, row in zip(ours, rows[: len(ours)], strict=True)
+        ]
+        taking = [
+            _lane_view("take", key, takings[key], row) for key, row in zip(takings, rows[len(ours) :], strict=True)
+        ]
+        return paying + taking
+
+    async def _reserved_lanes(self) -> list[tuple[str, int]]:
+        """Lanes we have reserved for, whether or not we have paid on them."""
+        steps = [step for step in await self._transactions.under("reserve:") if step.receipt is not None]
+        receipts = [self._chain.parse_receipt(msgspec.json.decode(step.receipt or b"")) for step in steps]
+        events = [event for receipt in receipts for event in receipt.events("Reserved", self._chain.bank.address)]
+        return [(event["payee"], int(event["lane"])) for event in events]
 
     # ---------------------------------------------------------------------------------------------------- by itself
 
@@ -245,7 +275,7 @@ class WalletService:
                 if well:
                     log.warning("the wallet cannot do its round", reason=str(err))
                 well = False
-            await trio.sleep(every_s)
+            await self._settler.rest(every_s)
 
     async def tend(self) -> None:
         """One round of `run`."""
@@ -261,13 +291,16 @@ class WalletService:
             await self._deposits.keep_session()
 
 
-def _lane_view(side: str, payer: str, payee: str, lane: int, cumulative: int, settled: int, at: int) -> LaneView:
+def _lane_view(side: str, key: tuple[str, str, int], newest: Promise | Taking | None, row: Lane) -> LaneView:
+    payer, payee, lane = key
     return LaneView(
         side=side,
         payer=payer,
         payee=payee,
         lane=str(lane),
-        cumulative=str(cumulative),
-        settled=str(settled),
-        at=moment(at),
+        cumulative=str(newest.cumulative_wei if newest else row.paid_wei),
+        settled=str(row.paid_wei),
+        reserved=str(row.reserved_wei),
+        reserved_until=moment(row.reserved_until) if row.reserved_wei else None,
+        at=moment(newest.updated_at) if newest else None,
     )

@@ -1,5 +1,10 @@
 """Bring vouchers to the chain: many of one lane in one transaction, when it is worth its gas or before it is too late.
 
+Due is a lane that holds `above_wei` and `gas_multiple` times what settling it costs at today's fee; one that has waited
+for `every_s`, if it brings more than it costs; and, whatever it costs, one with a payer about to leave: an announced
+exit, a reserve or a hot key near its end. Gas is paid in native coins: what one is worth in tokens is a setting, and
+while that is unknown only `above_wei` counts.
+
 A model's vouchers go through ModelRegistry, which splits what they bring; our own go to the VoucherBank. The journal
 key of a settlement names the sums it settles: a restarted node takes up the same transaction, and a newer voucher
 is a new settlement. What the chain paid is read from its events, never assumed: a bounce leaves the rest pending.
@@ -17,12 +22,13 @@ import trio
 
 from contracts.bindings.bank import Item
 from contracts.chain import Chain
-from contracts.errors import ChainError
 from contracts.values import Call, Receipt
-from node.identity.errors import IdentityError
 from node.journal.journal import Journal
+from node.journal.transactions import Step, Transactions
 from node.journal.vouchers import Taking, Takings
-from node.wallet.cover import Cover, LaneKey, Snapshot
+from node.wallet.cover import END_MARGIN_S, Cover, LaneKey, Snapshot
+from node.wallet.eip1559 import current_fees
+from node.wallet.erc1271 import ContractPayers
 from node.wallet.errors import VoucherRefused, WalletError
 from node.wallet.transact import Transactor
 from protocols.ids import Address
@@ -30,7 +36,11 @@ from protocols.ids import Address
 log = structlog.get_logger(__name__)
 
 MAX_ITEMS = 150  # 22 k gas each: 3.4 M, a tenth of a block's limit
-LEAVING_MARGIN_S = 3_600  # a payer's exit or a hot key's end this near: settle now
+LEAVING_MARGIN_S = 3_600  # a reserve's or a hot key's end this near: settle now
+# Gas of a batch and of one more voucher in it, rounded up from `python -m tests.bench.gas`
+GAS_BATCH, GAS_ITEM = 80_000, 24_000
+COIN_WEI = 10**18
+SKEW_S = 60  # our clock beside the chain's
 
 
 class Events(Protocol):
@@ -40,10 +50,15 @@ class Events(Protocol):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """When a lane is settled: worth `above_wei` together, or waiting for `every_s` seconds."""
+    """When a lane is settled: worth `above_wei` together, or waiting for `every_s` seconds.
+
+    `coin_price_wei`: base units of the token that one native coin is worth; 0 when nobody has said.
+    """
 
     above_wei: int
     every_s: int
+    gas_multiple: int = 20
+    coin_price_wei: int = 0
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -66,6 +81,7 @@ class Settler:
         transactor: Transactor,
         journal: Journal,
         cover: Cover,
+        contracts: ContractPayers,
         *,
         policy: Policy,
         events: Events,
@@ -74,11 +90,25 @@ class Settler:
         self._chain = chain
         self._transactor = transactor
         self._takings = Takings(journal)
+        self._outbox = Transactions(journal)
         self._cover = cover
+        self._contracts = contracts
         self._policy = policy
         self._events = events
         self._clock = clock
         self._one_at_a_time = trio.Lock()
+        self._woken = trio.Event()
+        self._exit_delay_s: int | None = None  # the bank's own, read once: it never changes
+
+    def wake(self) -> None:
+        """Look at once whether something is due: a payer owes much, or is about to leave."""
+        self._woken.set()
+
+    async def rest(self, seconds: float) -> None:
+        """Until somebody wakes the settler, at most for so long."""
+        with trio.move_on_after(seconds):
+            await self._woken.wait()
+        self._woken = trio.Event()
 
     async def settle(self, payee: Address, lane: int) -> list[Settlement]:
         """Settle everything on one lane now. Raises VoucherRefused when there is nothing, or as `Transactor.once`."""
@@ -92,30 +122,50 @@ class Settler:
         lanes = dict.fromkeys((one.payee, one.lane) for one in await self._takings.pending())
         return [settlement for lane in lanes for settlement in await self._lane(lane, force=force)]
 
-    async def run(self, every_s: float) -> None:
-        """Settle due lanes until cancelled; trouble waits for the next round."""
-        well = True
-        while True:
-            await trio.sleep(every_s)
-            try:
-                await self.settle_due()
-                well = True
-            except (WalletError, ChainError, IdentityError) as err:
-                if well:
-                    log.warning("settling waits", reason=str(err))
-                well = False
-
     async def _lane(self, lane: LaneKey, *, force: bool) -> list[Settlement]:
         async with self._one_at_a_time:
+            done = [await self._finish(lane, step) for step in await self._open(lane)]
             held = [one for one in await self._takings.pending() if (one.payee, one.lane) == lane]
             rows = await self._standing(held, lane)
             now = self._clock()
             await self._takings.settled([(*_who(one), snapshot.paid(lane)) for one, snapshot in rows], now)
-            worth = [(one, snapshot) for one, snapshot in rows if collectable(one, snapshot, now) > 0]
-            if not worth or not (force or is_due(worth, self._policy, now)):
-                return []
+            worth = [row for row in rows if collectable(*row, now) > 0 and await self._stands(row[0])]
+            if not worth or not (force or await self._is_due(worth, now)):
+                return done
             batches = [worth[start : start + MAX_ITEMS] for start in range(0, len(worth), MAX_ITEMS)]
-            return [await self._send(lane, batch, now) for batch in batches]
+            return done + [await self._send(lane, batch, now) for batch in batches]
+
+    async def _open(self, lane: LaneKey) -> list[Step]:
+        """Settlements of a lane that an earlier process, or an earlier wait, left under way."""
+        steps = await self._outbox.open(self._transactor.address)
+        return [step for step in steps if step.key.startswith(_prefix(lane))]
+
+    async def _finish(self, lane: LaneKey, step: Step) -> Settlement:
+        call = Call(step.target, step.data, int(step.value_wei))
+        return await self._book(lane, await self._transactor.once(step.key, call))
+
+    async def _stands(self, one: Taking) -> bool:
+        """Whether a contract still knows its signature: the bank would skip it otherwise."""
+        if not one.by_contract:
+            return True
+        knows = await self._contracts.signed(one.payer, one.payee, one.lane, one.cumulative_wei, one.signature)
+        if not knows:
+            log.warning("a contract does not know its voucher any more", payer=one.payer, due_wei=one.due_wei)
+        return knows
+
+    async def _is_due(self, worth: Sequence[tuple[Taking, Snapshot]], now: int) -> bool:
+        if self._exit_delay_s is None:
+            self._exit_delay_s = await self._chain.bank.exit_delay()
+        cost_wei = await self._cost(len(worth))
+        return is_due(worth, self._policy, now, exit_delay_s=self._exit_delay_s, cost_wei=cost_wei)
+
+    async def _cost(self, vouchers: int) -> int:
+        """What settling so many takes in gas at today's fee, in token base units; 0 when a coin's worth is unknown."""
+        if not self._policy.coin_price_wei:
+            return 0
+        fees = await current_fees(self._chain)
+        gas = GAS_BATCH + vouchers * GAS_ITEM
+        return gas * (fees.base + fees.tip) * self._policy.coin_price_wei // COIN_WEI
 
     async def _standing(self, held: Sequence[Taking], lane: LaneKey) -> list[tuple[Taking, Snapshot]]:
         """What stands behind each voucher now; the reads go out side by side."""
@@ -124,7 +174,7 @@ class Settler:
 
         async def read(one: Taking) -> None:
             try:
-                found[one.payer] = await self._cover.of(one.payer, one.signer, [lane], max_age_s=0)
+                found[one.payer] = await self._cover.of(one.payer, one.signer or one.payer, [lane], max_age_s=0)
             except WalletError as err:  # a nursery would wrap it into a group
                 trouble.append(err)
 
@@ -137,9 +187,14 @@ class Settler:
         return [(one, found[one.payer]) for one in held]
 
     async def _send(self, lane: LaneKey, batch: Sequence[tuple[Taking, Snapshot]], now: int) -> Settlement:
-        payee, number = lane
         items = [Item(one.payer, one.lane, one.cumulative_wei, one.signature) for one, _ in batch]
-        receipt = await self._transactor.once(_key(lane, batch, now), await self._call(lane, items))
+        return await self._book(
+            lane, await self._transactor.once(_key(lane, batch, now), await self._call(lane, items))
+        )
+
+    async def _book(self, lane: LaneKey, receipt: Receipt) -> Settlement:
+        """Note what a settlement really paid."""
+        payee, number = lane
         paid = settled_sums(receipt, self._chain.bank.address, lane)
         await self._takings.settled(
             [(payer, payee, number, total) for payer, (total, _) in paid.items()], self._clock()
@@ -168,25 +223,42 @@ class Settler:
 def collectable(one: Taking, snapshot: Snapshot, now: int) -> int:
     """Base units that settling this voucher would bring now."""
     lane = (one.payee, one.lane)
-    if one.signer != one.payer and (snapshot.delegate is None or snapshot.delegate.until <= now):
-        return 0  # the bank would skip it until its payer extends the hot key
-    return max(0, min(one.cumulative_wei - snapshot.paid(lane), snapshot.behind(lane, now)))
+    due = one.cumulative_wei - snapshot.paid(lane)
+    if one.signer not in (one.payer, ""):
+        hot = snapshot.delegate
+        if hot is None or hot.until <= now:
+            return 0  # the bank would skip it until its payer extends the hot key
+        due = min(due, hot.left_wei)
+    return max(0, min(due, snapshot.payable_wei(lane)))
 
 
-def is_due(worth: Sequence[tuple[Taking, Snapshot]], policy: Policy, now: int) -> bool:
+def is_due(
+    worth: Sequence[tuple[Taking, Snapshot]], policy: Policy, now: int, *, exit_delay_s: int, cost_wei: int = 0
+) -> bool:
     """Whether a lane should be settled: enough money, long enough, or somebody is about to leave."""
-    if sum(collectable(one, snapshot, now) for one, snapshot in worth) >= policy.above_wei:
+    brings = sum(collectable(one, snapshot, now) for one, snapshot in worth)
+    if brings <= cost_wei:
+        return False
+    if brings >= max(policy.above_wei, policy.gas_multiple * cost_wei):
         return True
     if min(one.since for one, _ in worth) + policy.every_s <= now:
         return True
-    return any(_leaving(one, snapshot, now) for one, snapshot in worth)
+    return any(leaving(one, snapshot, now, exit_delay_s) for one, snapshot in worth)
 
 
-def _leaving(one: Taking, snapshot: Snapshot, now: int) -> bool:
-    if snapshot.exiting_wei:
+def leaving(one: Taking, snapshot: Snapshot, now: int, exit_delay_s: int) -> bool:
+    """Whether what stood behind a voucher when it was taken may soon be gone.
+
+    Each announcement counts once: vouchers taken after it were taken for what will be left, and a payer who stays on
+    the threshold must not make us settle every few coins.
+    """
+    if snapshot.exiting_wei and one.since <= snapshot.exit_at - exit_delay_s + SKEW_S:
         return True
-    hot = snapshot.delegate
-    return one.signer != one.payer and hot is not None and hot.until < now + LEAVING_MARGIN_S
+    lane = snapshot.lanes.get((one.payee, one.lane))
+    ends = [lane.reserved_until] if lane is not None and lane.reserved_wei else []
+    if one.signer not in (one.payer, "") and snapshot.delegate is not None:
+        ends.append(snapshot.delegate.until)
+    return any(one.since < end - margin <= now for end in ends for margin in (LEAVING_MARGIN_S, END_MARGIN_S))
 
 
 def settled_sums(receipt: Receipt, bank: str, lane: LaneKey) -> dict[str, tuple[int, int]]:
@@ -207,4 +279,8 @@ def _key(lane: LaneKey, batch: Sequence[tuple[Taking, Snapshot]], now: int) -> s
     text = ",".join(
         sorted(f"{one.payer}:{one.cumulative_wei}:{collectable(one, snapshot, now)}" for one, snapshot in batch)
     )
-    return f"settle:{lane[0]}:{lane[1]}:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    return _prefix(lane) + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _prefix(lane: LaneKey) -> str:
+    return f"settle:{lane[0]}:{lane[1]}:"

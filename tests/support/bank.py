@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from contracts.bindings.bank import Account, Delegate, Lane
 from contracts.errors import RpcUnavailable
@@ -34,11 +35,31 @@ class FakeBank:
         self.lanes[payer, payee, lane] = Lane(sum_wei, before.reserved_wei, before.reserved_until)
 
 
+class FakeEndpoint:
+    """Accounts are plain unless they stand in `contracts`, with what they answer to isValidSignature."""
+
+    def __init__(self, bank: FakeBank) -> None:
+        self.bank = bank
+        self.contracts: dict[str, bytes] = {}
+        self.asked: list[str] = []
+
+    async def call(self, method: str, *params: Any, timeout_s: float | None = None) -> str:
+        if self.bank.silent:
+            raise RpcUnavailable("away")
+        self.asked.append(method)
+        if method == "eth_getCode":
+            return "0x60" if params[0] in self.contracts else "0x"
+        return "0x" + self.contracts[params[0]["to"]].hex()
+
+
 class FakeChain:
-    """The two members that `Cover` uses."""
+    """What `Cover` and `ContractPayers` use."""
+
+    chain_id = 31337
 
     def __init__(self) -> None:
         self.bank = FakeBank()
+        self.rpc = FakeEndpoint(self.bank)
 
     async def block_number(self) -> int:
         if self.bank.silent:

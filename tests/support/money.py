@@ -16,10 +16,11 @@ from contracts.deploy import DeployParams
 from node.journal import Journal, open_journal
 from node.wallet.cover import Cover
 from node.wallet.deposits import Deposits
+from node.wallet.erc1271 import ContractPayers
 from node.wallet.lanes import Lanes
 from node.wallet.service import WalletService
 from node.wallet.settle import Policy, Settler
-from node.wallet.till import Till
+from node.wallet.till import Credit, Till
 from node.wallet.transact import Transactor, open_transactor
 from protocols import eip712
 from protocols.ids import Address
@@ -99,6 +100,7 @@ class Vault:
         session_ttl_s: int = 86_400,
         session_cap_wei: int = 50 * TOKEN,
         credit_wei: int = 0,
+        soft_limit_wei: int = 1_000 * TOKEN,
         policy: Policy = Policy(above_wei=10 * TOKEN, every_s=600),  # noqa: B008 (frozen)
     ) -> None:
         self.purse, self.suite = purse, suite
@@ -117,11 +119,20 @@ class Vault:
             max_spend_wei=10**30,
             clock=self.now,
         )
-        self.till = Till(
-            journal, self.cover, chain_id=chain.chain_id, bank=bank, credit_wei=credit_wei, clock=self.now, reread_s=0
-        )
+        self.contracts = ContractPayers(chain, fresh_s=0.0)
         self.settler = Settler(
-            chain, transactor, journal, self.cover, policy=policy, events=self.events, clock=self.now
+            chain, transactor, journal, self.cover, self.contracts, policy=policy, events=self.events, clock=self.now
+        )
+        self.till = Till(
+            journal,
+            self.cover,
+            self.contracts,
+            chain_id=chain.chain_id,
+            bank=bank,
+            credit=Credit(soft_limit_wei, credit_wei),
+            half_full=self.settler.wake,
+            clock=self.now,
+            reread_s=0,
         )
         self.deposits = Deposits(
             chain,

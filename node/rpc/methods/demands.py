@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
 import msgspec
 
 from node.market.catalog import Catalog, Listed
 from node.market.demands import DemandDesk
-from node.rpc.errors import InvalidParams
 from node.rpc.method import Method
 from node.rpc.methods import offers
-from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, items, shown
+from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, items, shown, when
 from protocols.demand.demand import Demand
 
 
@@ -27,7 +25,7 @@ def methods(desk: DemandDesk, catalog: Catalog, whose: Callable[[], str]) -> lis
 
     async def post(text: Text, domain: Domain, max_price: Amount, until: Name | None = None) -> Result:
         """Say what you want; only the vector of the text leaves this node. `until` is a time, RFC 3339."""
-        return view(await desk.post(text, domain, int(max_price), None if until is None else _seconds(until)))
+        return view(await desk.post(text, domain, int(max_price), None if until is None else when(until, "until")))
 
     async def listed(domain: Domain | None = None, mine: bool | None = None, limit: Limit = 100) -> Result:
         """Open demands, newest first."""
@@ -50,13 +48,3 @@ def methods(desk: DemandDesk, catalog: Catalog, whose: Callable[[], str]) -> lis
         Method("demands.matches", matches),
         Method("demands.withdraw", withdraw),
     ]
-
-
-def _seconds(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as err:
-        raise InvalidParams(f"until: {err}") from err
-    if moment.tzinfo is None:
-        raise InvalidParams("until: add the time zone, such as 2030-01-01T00:00:00Z")
-    return int(moment.timestamp())

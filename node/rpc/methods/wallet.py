@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from node.rpc.method import Method
-from node.rpc.values import Amount, Duration, Limit, Name, Result, Secret, items, seconds, shown
+from node.rpc.values import Amount, Duration, Limit, Name, Result, Secret, items, seconds, shown, when
 
+LaneNumber = Annotated[str, Meta(pattern=r"^[0-9]{1,20}\Z")]  # 64 bits: more than JSON's whole numbers
 View = Mapping[str, Any] | msgspec.Struct
 
 
@@ -35,13 +37,15 @@ class Wallet(Protocol):
     async def balance(self) -> View: ...
     async def deposit(self, amount_wei: int) -> View: ...
     async def withdraw(self, amount_wei: int | None) -> View: ...
+    async def reserve(self, payee: str, lane: int | None, amount_wei: int, until: int) -> View: ...
+    async def release(self, payee: str, lane: int | None) -> View: ...
     async def history(self, limit: int, after: str | None) -> tuple[Sequence[View], str | None]: ...
     async def lanes(self) -> Sequence[View]: ...
     async def settle(self) -> Sequence[Batch]: ...
 
 
 def methods(wallet: Wallet) -> list[Method]:
-    """Create, unlock, lock, balance, deposit, withdraw, settle, lanes, history."""
+    """Create, unlock, lock, balance, deposit, withdraw, reserve, release, settle, lanes, history."""
 
     async def create(passphrase: Secret) -> Result:
         """Make this node's account; it stays locked. There is one, and it is never replaced."""
@@ -68,6 +72,18 @@ def methods(wallet: Wallet) -> list[Method]:
     async def withdraw(amount: Amount | None = None) -> Result:
         """Take tokens out of the voucher bank; without an amount, all. The bank pays after its delay."""
         return dict(shown(await wallet.withdraw(None if amount is None else int(amount))))
+
+    async def reserve(payee: Name, amount: Amount, until: Name, lane: LaneNumber | None = None) -> Result:
+        """Set a part of the deposit aside for one payee, who then serves beyond what he lets others owe him.
+
+        `payee` is an address, with its lane, or a model. Nobody else is paid from it, and it cannot be had back before
+        `until`, a time, RFC 3339.
+        """
+        return dict(shown(await wallet.reserve(payee, _lane(lane), int(amount), when(until, "until"))))
+
+    async def release(payee: Name, lane: LaneNumber | None = None) -> Result:
+        """Give what was reserved for a payee, and whose time is over, back to the deposit."""
+        return dict(shown(await wallet.release(payee, _lane(lane))))
 
     async def settle() -> Result:
         """Bring every voucher that others gave us to the chain now; the node also does it by itself."""
@@ -96,7 +112,13 @@ def methods(wallet: Wallet) -> list[Method]:
         Method("wallet.balance", balance),
         Method("wallet.deposit", deposit, deadline_s=300),
         Method("wallet.withdraw", withdraw, deadline_s=300),
+        Method("wallet.reserve", reserve, deadline_s=300),
+        Method("wallet.release", release, deadline_s=300),
         Method("wallet.settle", settle, deadline_s=300),
         Method("wallet.lanes", lanes),
         Method("wallet.history", history),
     ]
+
+
+def _lane(text: str | None) -> int | None:
+    return None if text is None else int(text)

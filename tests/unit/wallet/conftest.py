@@ -10,8 +10,9 @@ import pytest
 
 from node.journal import Journal, open_journal
 from node.wallet.cover import Cover
+from node.wallet.erc1271 import ContractPayers
 from node.wallet.lanes import Lanes
-from node.wallet.till import Till
+from node.wallet.till import Credit, Till
 from protocols import eip712
 from protocols.ids import Address
 from protocols.voucher import Voucher, sign_voucher, voucher_domain
@@ -40,15 +41,18 @@ class World:
     def clock(self) -> int:
         return self.now
 
-    def till(self, credit_wei: int = 0, fresh_s: float = 0.0, reread_s: float = 0.0) -> Till:
+    def till(
+        self, credit_wei: int = 0, fresh_s: float = 0.0, reread_s: float = 0.0, soft_limit_wei: int = 10**30
+    ) -> Till:
         cover = Cover(self.chain, fresh_s=fresh_s)  # type: ignore[arg-type]
         bank = Address(self.bank.address)
         return Till(
             self.payee_journal,
             cover,
+            ContractPayers(self.chain, fresh_s=fresh_s),  # type: ignore[arg-type]
             chain_id=CHAIN_ID,
             bank=bank,
-            credit_wei=credit_wei,
+            credit=Credit(soft_limit_wei, credit_wei),
             clock=self.clock,
             reread_s=reread_s,
         )

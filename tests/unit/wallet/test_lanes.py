@@ -11,7 +11,6 @@ from node.identity.errors import WalletLocked
 from node.journal.vouchers import DAY_S
 from node.wallet.cover import Snapshot
 from node.wallet.errors import AheadTooFar, InsufficientFunds, SpendLimit
-from node.wallet.lanes import outstanding
 from protocols.voucher import verify_voucher
 from tests.unit.wallet.conftest import HOT, LANE, NOW, PAYEE, World
 
@@ -104,22 +103,60 @@ async def test_payer_and_payee_agree_to_the_last_unit(world: World) -> None:
         await lanes.pay(PAYEE, LANE, 10)
 
 
-@settings(max_examples=200)
+async def test_on_a_reserved_lane_the_wallet_itself_signs_if_it_can(world: World) -> None:
+    """A capped key's voucher could be voided by using the cap up elsewhere."""
+    payer = world.payer.address
+    world.bank.free[payer] = 100
+    world.bank.delegates[payer, HOT] = Delegate(NOW + 1_000, 500, 0)
+    world.bank.lanes[payer, PAYEE, LANE] = Lane(0, 50, NOW + 10_000)
+    lanes = world.lanes()
+    assert verify_voucher(await lanes.promise(PAYEE, LANE, 10), world.domain) == payer
+    assert verify_voucher(await lanes.promise(PAYEE, OTHER, 10), world.domain) == HOT
+    world.payer.locked = True
+    assert verify_voucher(await lanes.promise(PAYEE, LANE, 20), world.domain) == HOT
+
+
+async def test_what_is_reserved_for_one_lane_does_not_pay_another(world: World) -> None:
+    world.bank.free[world.payer.address] = 20
+    world.bank.lanes[world.payer.address, PAYEE, LANE] = Lane(0, 50, NOW + 10_000)
+    lanes = world.lanes()
+    await lanes.promise(PAYEE, LANE, 60)
+    with pytest.raises(InsufficientFunds):
+        await lanes.promise(PAYEE, OTHER, 11)
+    await lanes.promise(PAYEE, OTHER, 10)
+
+
+async def test_what_is_about_to_leave_is_not_promised(world: World) -> None:
+    world.bank.free[world.payer.address] = 100
+    world.bank.exits[world.payer.address] = (80, NOW + 1_000)
+    with pytest.raises(InsufficientFunds):
+        await world.lanes().promise(PAYEE, LANE, 21)
+    await world.lanes().promise(PAYEE, LANE, 20)
+
+
+@settings(max_examples=300)
 @given(
-    st.dictionaries(st.integers(0, 4), st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=1),
+    st.dictionaries(
+        st.integers(0, 4), st.tuples(st.integers(0, 100), st.integers(0, 100), st.integers(0, 100)), min_size=1
+    ),
     st.data(),
 )
 def test_settling_any_part_of_any_lane_leaves_the_cover_as_it_was(
-    lanes: dict[int, tuple[int, int]], data: st.DataObject
+    lanes: dict[int, tuple[int, int, int]], data: st.DataObject
 ) -> None:
-    """free − outstanding is the same before and after, so a remembered snapshot stays true."""
-    sums = {(PAYEE, lane): paid + more for lane, (paid, more) in lanes.items()}
-    before = _snapshot(1_000, {lane: paid for lane, (paid, _) in lanes.items()})
-    parts = {lane: data.draw(st.integers(0, more)) for lane, (_, more) in lanes.items()}
-    after = _snapshot(1_000 - sum(parts.values()), {lane: lanes[lane][0] + part for lane, part in parts.items()})
-    assert before.free_wei - outstanding(sums, before) == after.free_wei - outstanding(sums, after)
+    """soft − uncovered is the same before and after, so a remembered snapshot stays true; hard cover goes first."""
+    sums = {(str(PAYEE), lane): paid + more for lane, (paid, more, _) in lanes.items()}
+    before = _snapshot(1_000, {lane: (paid, reserved) for lane, (paid, _, reserved) in lanes.items()})
+    free, rows = 1_000, {}
+    for lane, (paid, more, reserved) in lanes.items():
+        part = data.draw(st.integers(0, more))
+        hard = min(part, reserved)
+        free -= part - hard
+        rows[lane] = (paid + part, reserved - hard)
+    after = _snapshot(free, rows)
+    assert before.soft_wei - before.uncovered_wei(sums, NOW) == after.soft_wei - after.uncovered_wei(sums, NOW)
 
 
-def _snapshot(free: int, paid: dict[int, int]) -> Snapshot:
-    lanes = {(str(PAYEE), lane): Lane(sum_wei, 0, 0) for lane, sum_wei in paid.items()}
+def _snapshot(free: int, rows: dict[int, tuple[int, int]]) -> Snapshot:
+    lanes = {(str(PAYEE), lane): Lane(paid, reserved, NOW + 10_000) for lane, (paid, reserved) in rows.items()}
     return Snapshot(free_wei=free, exiting_wei=0, exit_at=0, lanes=lanes, delegate=None, block=1, read_at=0.0)

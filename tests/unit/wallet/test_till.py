@@ -9,12 +9,13 @@ import trio
 import trio.testing
 
 from contracts.bindings.bank import MAX_UINT96, Delegate, Lane
-from node.wallet.cover import Cover
+from node.wallet.cover import END_MARGIN_S, Cover
+from node.wallet.erc1271 import MAGIC, ContractPayers
 from node.wallet.errors import ChainSilent, NoCover, VoucherRefused
 from protocols import eip712
 from protocols.errors import BadIdentifier, BadSignature
 from protocols.ids import Address
-from protocols.voucher import sign_voucher, voucher_domain
+from protocols.voucher import Voucher, sign_voucher, voucher_domain
 from tests.unit.wallet.conftest import CHAIN_ID, HOT, LANE, NOW, PAYEE, SESSION, World
 
 MALLORY = coincurve.PrivateKey(b"\x66" * 32)
@@ -147,13 +148,128 @@ async def test_a_reserve_is_hard_cover_for_its_lane_only(world: World) -> None:
         await till.accept(world.voucher(51, lane=1), payee=PAYEE, lane=1)
 
 
-async def test_money_that_may_leave_at_any_moment_is_no_cover(world: World) -> None:
+async def test_money_that_is_announced_to_leave_is_no_cover_from_that_moment(world: World) -> None:
     world.bank.free[world.payer.address] = 100
-    world.bank.exits[world.payer.address] = (80, NOW + 10)
-    await world.till().accept(world.voucher(50), payee=PAYEE, lane=LANE)
-    world.now = NOW + 10
+    world.bank.exits[world.payer.address] = (80, NOW + 10_000)
+    await world.till().accept(world.voucher(20), payee=PAYEE, lane=LANE)
     with pytest.raises(NoCover, match="20 wei stand behind"):
-        await world.till().accept(world.voucher(60), payee=PAYEE, lane=LANE)
+        await world.till().accept(world.voucher(21), payee=PAYEE, lane=LANE)
+
+
+async def test_a_reserve_about_to_end_is_no_cover(world: World) -> None:
+    world.bank.lanes[world.payer.address, PAYEE, LANE] = Lane(0, 50, NOW + 1_000)
+    till = world.till()
+    await till.accept(world.voucher(10), payee=PAYEE, lane=LANE)
+    world.now = NOW + 1_000 - END_MARGIN_S
+    await till.accept(world.voucher(20), payee=PAYEE, lane=LANE)
+    world.now += 1
+    with pytest.raises(NoCover):
+        await till.accept(world.voucher(21), payee=PAYEE, lane=LANE)
+
+
+async def test_soft_cover_counts_up_to_the_limit_and_hard_cover_beyond_it(world: World) -> None:
+    world.bank.free[world.payer.address] = 1_000
+    till = world.till(soft_limit_wei=30)
+    await till.accept(world.voucher(30), payee=PAYEE, lane=LANE)
+    with pytest.raises(NoCover, match="would owe 31 wei without hard cover, this node lets a payer owe 30 wei"):
+        await till.accept(world.voucher(31), payee=PAYEE, lane=LANE)
+    with pytest.raises(NoCover):  # another lane of his is the same risk
+        await till.accept(world.voucher(1, lane=2), payee=PAYEE, lane=2)
+    world.bank.lanes[world.payer.address, PAYEE, LANE] = Lane(0, 500, NOW + 10_000)
+    await till.accept(world.voucher(530), payee=PAYEE, lane=LANE)
+    with pytest.raises(NoCover):
+        await till.accept(world.voucher(531), payee=PAYEE, lane=LANE)
+    world.bank.settle(world.payer.address, PAYEE, LANE, 530)
+    await till.accept(world.voucher(560), payee=PAYEE, lane=LANE)
+
+
+@pytest.mark.parametrize(("cap_wei", "hard"), [(1_000, False), (MAX_UINT96, True)])
+async def test_a_capped_hot_keys_voucher_is_no_hard_cover(world: World, cap_wei: int, hard: bool) -> None:
+    """He could use the cap up elsewhere, and the bank would pay us nothing of the reserve."""
+    payer = world.payer.address
+    world.bank.lanes[payer, PAYEE, LANE] = Lane(0, 500, NOW + 10_000)
+    world.bank.delegates[payer, HOT] = Delegate(NOW + 10_000, cap_wei, 0)
+    till = world.till(soft_limit_wei=30)
+    if hard:
+        await till.accept(world.voucher(500, key=SESSION), payee=PAYEE, lane=LANE)
+        return
+    with pytest.raises(NoCover):
+        await till.accept(world.voucher(31, key=SESSION), payee=PAYEE, lane=LANE)
+    await till.accept(world.voucher(500), payee=PAYEE, lane=LANE)
+
+
+async def test_the_settler_is_woken_when_half_of_what_he_may_owe_is_owed(world: World) -> None:
+    world.bank.free[world.payer.address] = 1_000
+    till, calls = world.till(soft_limit_wei=30), []
+    till._half_full = lambda: calls.append(1)
+    await till.accept(world.voucher(15), payee=PAYEE, lane=LANE)
+    assert not calls
+    await till.accept(world.voucher(16), payee=PAYEE, lane=LANE)
+    assert calls
+
+
+# ------------------------------------------------------------------------------------------------ payers of bytecode
+
+YES = MAGIC + bytes(28)
+
+
+def of_contract(world: World, sum_wei: int, *, signature: bytes = b"\xff" * 64) -> Voucher:
+    return msgspec.structs.replace(world.voucher(sum_wei), signature=signature)
+
+
+async def test_a_contracts_word_is_taken_up_to_the_soft_limit(world: World) -> None:
+    payer = world.payer.address
+    world.bank.free[payer] = 1_000
+    world.bank.lanes[payer, PAYEE, LANE] = Lane(0, 500, NOW + 10_000)
+    world.chain.rpc.contracts[payer] = YES
+    till = world.till(soft_limit_wei=30)
+    assert await till.accept(of_contract(world, 30), payee=PAYEE, lane=LANE) == 30
+    (held,) = await till.pending()
+    assert held.by_contract
+    assert await till.accept(of_contract(world, 30), payee=PAYEE, lane=LANE) == 30  # the newest may come again
+    with pytest.raises(VoucherRefused, match="did not sign the voucher we hold"):
+        await till.accept(of_contract(world, 30, signature=b"\xfe" * 64), payee=PAYEE, lane=LANE)
+    with pytest.raises(NoCover, match="without hard cover"):  # it may forget its signature, so a reserve is none
+        await till.accept(of_contract(world, 31), payee=PAYEE, lane=LANE)
+
+
+@pytest.mark.parametrize("answer", [b"", MAGIC, bytes(28) + MAGIC, MAGIC + bytes(27) + b"\1", b"\xff" * 32])
+async def test_any_other_answer_of_a_contract_is_no(world: World, answer: bytes) -> None:
+    world.bank.free[world.payer.address] = 1_000
+    world.chain.rpc.contracts[world.payer.address] = answer
+    with pytest.raises(BadSignature):
+        await world.till().accept(of_contract(world, 10), payee=PAYEE, lane=LANE)
+
+
+async def test_an_account_without_code_is_never_asked(world: World) -> None:
+    world.bank.free[world.payer.address] = 1_000
+    await world.till().accept(world.voucher(10), payee=PAYEE, lane=LANE)
+    assert world.chain.rpc.asked == []  # signed by its own key: not even the code is read
+    with pytest.raises(BadSignature):
+        await world.till().accept(of_contract(world, 20), payee=PAYEE, lane=LANE)
+    assert world.chain.rpc.asked == ["eth_getCode"]
+
+
+async def test_a_live_hot_key_speaks_for_a_contract_too(world: World) -> None:
+    payer = world.payer.address
+    world.bank.free[payer] = 1_000
+    world.chain.rpc.contracts[payer] = b""
+    world.bank.delegates[payer, HOT] = Delegate(NOW + 1_000, 30, 0)
+    await world.till().accept(world.voucher(10, key=SESSION), payee=PAYEE, lane=LANE)
+    assert "eth_call" not in world.chain.rpc.asked
+
+
+async def test_whether_a_payer_is_a_contract_is_remembered_and_survives_a_silent_chain(world: World) -> None:
+    contracts = ContractPayers(world.chain, fresh_s=1_000)  # type: ignore[arg-type]
+    world.chain.rpc.contracts[world.payer.address] = YES
+    for _ in range(3):
+        assert await contracts.is_contract(world.payer.address)
+    assert world.chain.rpc.asked == ["eth_getCode"]
+    contracts._fresh_s = 0.0
+    world.bank.silent = True
+    assert await contracts.is_contract(world.payer.address)
+    with pytest.raises(ChainSilent):
+        await contracts.is_contract(PAYEE)
 
 
 async def test_a_hot_key_signs_within_its_time_and_cap(world: World) -> None:

@@ -1,0 +1,90 @@
+"""Hard cover on a real bank: reserved, served beyond the soft limit, settled before it ends, given back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import trio
+
+from node.wallet.cover import END_MARGIN_S
+from node.wallet.errors import InsufficientFunds, NoCover, WalletError
+from node.wallet.settle import LEAVING_MARGIN_S, Policy
+from protocols.errors import BadIdentifier
+from tests.integration.test_wallet_vouchers import LANE, vault
+from tests.support.accounts import TOKEN
+from tests.support.money import fresh_suite, suite
+from tests.support.suite import Suite
+
+__all__ = ["fresh_suite", "suite"]
+
+pytestmark = pytest.mark.chain
+
+NEVER = Policy(above_wei=10**30, every_s=10**9)
+
+
+async def test_a_reserve_lets_a_payer_owe_more_than_the_soft_limit(suite: Suite, tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with (
+            vault(suite, tmp_path, "alice") as alice,
+            vault(suite, tmp_path, "carol", soft_limit_wei=2 * TOKEN) as carol,
+        ):
+            payee = carol.purse.address
+            await alice.service.deposit(100 * TOKEN)
+            await carol.till.accept(await alice.lanes.promise(payee, LANE, 2 * TOKEN), payee=payee, lane=LANE)
+            with pytest.raises(NoCover, match="reserve for this lane"):
+                await carol.till.accept(await alice.lanes.promise(payee, LANE, 3 * TOKEN), payee=payee, lane=LANE)
+            until = alice.now() + 30_000
+            done = await alice.service.reserve(payee, LANE, 20 * TOKEN, until)
+            assert (done["reserved"], done["lane"]) == (str(20 * TOKEN), str(LANE))
+            assert datetime.fromisoformat(done["until"]) == datetime.fromtimestamp(until, UTC)
+            await carol.till.accept(await alice.lanes.promise(payee, LANE, 22 * TOKEN), payee=payee, lane=LANE)
+            with pytest.raises(NoCover):
+                await carol.till.accept(await alice.lanes.promise(payee, LANE, 23 * TOKEN), payee=payee, lane=LANE)
+            (row,) = await alice.service.lanes()
+            assert (row.side, row.reserved, row.settled) == ("pay", str(20 * TOKEN), "0")
+            (done_,) = await carol.service.settle()
+            assert done_.paid_wei == str(22 * TOKEN)
+
+
+async def test_a_reserve_is_settled_before_it_ends_and_what_is_left_goes_back(suite: Suite, tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with (
+            vault(suite, tmp_path, "alice") as alice,
+            vault(suite, tmp_path, "carol", policy=NEVER, soft_limit_wei=0) as carol,
+        ):
+            payee = carol.purse.address
+            await alice.service.deposit(20 * TOKEN)
+            await alice.service.reserve(payee, LANE, 10 * TOKEN, alice.now() + 30_000)
+            await carol.till.accept(await alice.lanes.promise(payee, LANE, 3 * TOKEN), payee=payee, lane=LANE)
+            assert await carol.settler.settle_due() == []
+            suite.pass_time(30_000 - LEAVING_MARGIN_S)
+            assert [one.paid_wei for one in await carol.settler.settle_due()] == [str(3 * TOKEN)]
+            await carol.till.accept(await alice.lanes.promise(payee, LANE, 4 * TOKEN), payee=payee, lane=LANE)
+            assert await carol.settler.settle_due() == []  # the announcement counts once
+            suite.pass_time(LEAVING_MARGIN_S - END_MARGIN_S)
+            assert [one.paid_wei for one in await carol.settler.settle_due()] == [str(TOKEN)]
+            with pytest.raises(WalletError, match="it is reserved until"):
+                await alice.service.release(payee, LANE)
+            suite.pass_time(END_MARGIN_S)
+            await alice.service.release(payee, LANE)
+            assert (await alice.service.balance()).deposited == str(16 * TOKEN)
+
+
+async def test_a_reserve_names_a_model_or_an_account_and_fits_the_deposit(suite: Suite, tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with vault(suite, tmp_path, "alice") as alice:
+            await alice.service.deposit(2 * TOKEN)
+            model = "ab" * 32
+            done = await alice.service.reserve(model, None, TOKEN, alice.now() + 1_000)
+            assert (done["payee"], done["lane"]) == (suite.addresses["models"], str(int("ab" * 8, 16)))
+            (row,) = await alice.service.lanes()  # nothing was paid there yet
+            assert (row.cumulative, row.reserved, row.at) == ("0", str(TOKEN), None)
+            with pytest.raises(InsufficientFunds, match="deposit"):
+                await alice.service.reserve(model, None, 2 * TOKEN, alice.now() + 1_000)
+            with pytest.raises(WalletError, match="an end in the future"):
+                await alice.service.reserve(model, None, TOKEN, alice.now())
+            for payee, lane in (("bob", None), (model, 3), (suite.admin, 2**64)):
+                with pytest.raises(BadIdentifier):
+                    await alice.service.reserve(payee, lane, TOKEN, alice.now() + 1_000)
