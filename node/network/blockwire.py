@@ -13,8 +13,9 @@ from typing import Any
 import trio
 from libp2p.bitswap.pb.bitswap_pb2 import Message
 
+from node.network.pipes import BATCH_BYTES
 from node.network.streams import BROKEN
-from node.network.substrate import READ_BYTES, WRITE_BYTES, shielded
+from node.network.substrate import READ_BYTES, shielded
 
 MAX_MESSAGE_BYTES = 4 << 20  # the specification's limit
 MAX_WANTS = 1_024  # of one peer at a time; Kubo asks for at most 1,024
@@ -123,9 +124,9 @@ async def send(stream: Any, message: Any) -> None:
         size >>= 7
     prefix.append(size)
     data = bytes(prefix) + body
-    for at in range(0, len(data), WRITE_BYTES):
+    for at in range(0, len(data), BATCH_BYTES):
         with trio.fail_after(SEND_S):
-            await stream.write(data[at : at + WRITE_BYTES])
+            await stream.write(data[at : at + BATCH_BYTES])
 
 
 async def close(stream: Any) -> None:

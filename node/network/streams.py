@@ -23,7 +23,8 @@ from node.network.errors import (
     ReplyTooLarge,
 )
 from node.network.host import drop
-from node.network.substrate import READ_BYTES, WRITE_BYTES, shielded
+from node.network.pipes import BATCH_BYTES
+from node.network.substrate import READ_BYTES, shielded
 from protocols.codec import Message, decode, encode
 from protocols.errors import Malformed
 from protocols.framing import HEADER_BYTES, frame, frame_length
@@ -57,9 +58,9 @@ class Dialogue:
         """Write one frame. Raises DeadlineExceeded, PeerVanished."""
         data = memoryview(frame(body))
         try:
-            for at in range(0, len(data), WRITE_BYTES):
+            for at in range(0, len(data), BATCH_BYTES):
                 with trio.fail_after(timeout_s):
-                    await self._stream.write(data[at : at + WRITE_BYTES])
+                    await self._stream.write(data[at : at + BATCH_BYTES])
         except trio.TooSlowError as err:
             raise DeadlineExceeded(f"{self.peer} took no data for {timeout_s:g} s") from err
         except BROKEN as err:

@@ -1,17 +1,24 @@
 """Repairs of py-libp2p 0.8.1's hot path, applied only to the exact source they were written for.
 
-`install()` compares the installed version and the SHA-256 of each function it replaces; when anything differs it
-changes nothing and says why, and the network runs on stock code: slower, and a cancelled write can then break a
-connection. Measured by tests/bench/network.py. What is replaced, with its lines in libp2p 0.8.1, and why:
+`install()` compares the installed versions and the SHA-256 of each function that it replaces or relies on, and tries
+its own two ends against the stock cipher; when anything differs it changes nothing and says why, and the network runs
+on stock code: slower, and a cancelled write can then break a connection. Measured by tests/bench/network.py. What is
+replaced, with its lines in libp2p 0.8.1, and why:
 
 - `TrioTCPStream.__init__`, `read` (io/trio.py 24–28, 49–67): two recv() a Noise message; one of 256 KiB feeds many.
-- `YamuxStream._auto_tune_and_send_window_update` (stream_muxer/yamux/yamux.py 410–458): a WINDOW_UPDATE frame for every
-  read(); here credit goes in half windows.
+- `Yamux.handle_incoming` (stream_muxer/yamux/yamux.py 1182–1693): stays, but reads from a `pipes.Inlet` in place of
+  `SecureSession.read` (security/secure_session.py 101–143) and what lies below it. For plain data that stands for lines
+  1513–1553: ten awaits, six copies and four debug strings a frame.
+- `YamuxStream._auto_tune_and_send_window_update` (yamux.py 410–458): a WINDOW_UPDATE frame for every read(); here
+  credit goes in half windows.
 - `YamuxStream.write` (yamux.py 229–292): polls every 10 ms while the window is empty and kills the stream after 5 s;
-  its frames take two Noise messages each.
+  its frames take two Noise messages each. Here four frames go to the kernel at once (`pipes.Outlet`), which stands for
+  `BaseNoiseMsgReadWriter.write_msg` (security/noise/io.py 68–90) and `TrioTCPStream.write` (io/trio.py 30–47).
 - `Yamux._write_frame` (yamux.py 851–876): builds a debug string for every frame; a cancellation inside send_all()
   leaves half a message on the wire and the cipher out of step.
 - the attribute `YamuxStream.recv_window` (yamux.py 1543–1551): who sends more than its window is only warned of.
+
+`read_into` stands for `YamuxStream.read` and `Yamux.read_stream` (yamux.py 474–582, 1051–1153) where data is there.
 """
 
 from __future__ import annotations
@@ -19,7 +26,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-import struct
 from importlib.metadata import version
 from typing import Any
 
@@ -27,26 +33,36 @@ import trio
 from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.exceptions import RawConnError
+from libp2p.security.noise.io import BaseNoiseMsgReadWriter
+from libp2p.security.secure_session import SecureSession
 from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+from noise.state import CipherState  # type: ignore[import-untyped]
 
-WRITE_BYTES = 65_507  # Noise's 65,519 bytes of plaintext less the 12 of a Yamux header: one frame, one message
+from node.network.pipes import BATCH_BYTES, HEADER, SOCKET_STALL_S, WRITE_BYTES, inlet_of, outlet_of, trial
+
 READ_BYTES = 262_144
 RECEIVE_WINDOW = 1 << 20  # bytes in flight on one stream: 20 MB/s at 50 ms
 STREAM_STALL_S = 60.0  # a reader may pause this long before its writer gives up
-SOCKET_STALL_S = 20.0  # one frame may take this long to enter the kernel; then the connection is dead
-_HEADER = struct.Struct("!BBHII")
 
-_VERSION = "0.8.1"
+_VERSIONS = {"libp2p": "0.8.1", "noiseprotocol": "0.3.1"}
 _SOURCES: dict[tuple[type, str], str] = {
     (TrioTCPStream, "__init__"): "4222fa993846189e",
     (TrioTCPStream, "read"): "c606ac89ec9d0eae",
-    (YamuxStream, "__init__"): "ab24c0709285d573",  # not replaced: the attributes that the others rely on
     (YamuxStream, "_auto_tune_and_send_window_update"): "6ebcbd822fe7f996",
     (YamuxStream, "write"): "d87f74dfb53ab194",
     (Yamux, "_write_frame"): "16ff969cdd0d2b1b",
+    # not replaced, but relied on
+    (YamuxStream, "__init__"): "ab24c0709285d573",
+    (Yamux, "handle_incoming"): "ad15ff6943feac20",
+    (Yamux, "read_stream"): "d07c99299384666d",
+    (SecureSession, "_drain"): "a697c9f38d7b2e6c",
+    (BaseNoiseMsgReadWriter, "write_msg"): "00818920318f86aa",
+    (CipherState, "encrypt_with_ad"): "b4ed12be2ee3e9a3",
+    (CipherState, "decrypt_with_ad"): "1493b737bc5cf71f",
 }
 _installed = False
+_stock_handle_incoming = Yamux.handle_incoming
 
 
 def install() -> str:
@@ -68,17 +84,19 @@ def install() -> str:
     YamuxStream.send_window = property(_window, _set_window)
     YamuxStream.recv_window = property(_credit_left, _set_credit_left)
     Yamux._write_frame = _write_frame
+    Yamux.handle_incoming = _handle_incoming
     return ""
 
 
 def mismatch() -> str:
     """Why the repairs do not fit the installed library, or ""."""
-    if version("libp2p") != _VERSION:
-        return f"libp2p {version('libp2p')} is installed, the repairs are for {_VERSION}"
-    for (owner, name), expected in _SOURCES.items():
-        if _digest(owner, name) != expected:
-            return f"{owner.__name__}.{name} differs from that of libp2p {_VERSION}"
-    return ""
+    for name, expected in _VERSIONS.items():
+        if version(name) != expected:
+            return f"{name} {version(name)} is installed, the repairs are for {expected}"
+    for (owner, name), digest in _SOURCES.items():
+        if _digest(owner, name) != digest:
+            return f"{owner.__name__}.{name} differs from the one that the repairs are for"
+    return trial()
 
 
 def shielded(seconds: float) -> trio.CancelScope:
@@ -86,6 +104,27 @@ def shielded(seconds: float) -> trio.CancelScope:
     scope = trio.CancelScope(shield=True)
     scope.deadline = trio.current_time() + seconds
     return scope
+
+
+async def read_into(stream: Any, target: memoryview) -> int:
+    """Read at least one byte of a stream into `target`; raises what `stream.read` raises, at the end of it too."""
+    muxed = stream.muxed_stream
+    if _installed and type(muxed) is YamuxStream:
+        conn, name = muxed.conn, muxed.stream_id
+        while not (muxed.recv_closed or muxed.closed) and (event := conn.stream_events.get(name)) is not None:
+            buffer = conn.stream_buffers[name]
+            if buffer:
+                size = min(len(buffer), len(target))
+                with memoryview(buffer) as whole:
+                    target[:size] = whole[:size]
+                del buffer[:size]
+                await _credit(muxed, bytes_read=size)
+                return size
+            await event.wait()
+            conn.stream_events[name] = trio.Event()
+    data: bytes = await stream.read(len(target))
+    target[: len(data)] = data
+    return len(data)
 
 
 def _digest(owner: type, name: str) -> str:
@@ -157,10 +196,45 @@ async def _write(self: Any, data: bytes) -> None:
         if self.send_window <= 0:
             await _window_opens(self)
             continue
-        size = min(self.send_window, WRITE_BYTES, len(view) - at)
-        self.send_window -= size
-        await self.conn._write_frame(_HEADER.pack(0, 0, 0, self.stream_id, size) + view[at : at + size])
-        at += size
+        async with self.conn._write_lock:
+            size = min(self.send_window, BATCH_BYTES, len(view) - at)
+            if size > 0:
+                self.send_window -= size
+                await _send_data(self.conn, self.stream_id, view[at : at + size])
+                at += size
+
+
+async def _send_data(conn: Any, stream_id: int, data: memoryview) -> None:
+    outlet = _outlet(conn)
+    if outlet is None:
+        for at in range(0, len(data), WRITE_BYTES):
+            piece = data[at : at + WRITE_BYTES]
+            await _send(conn, HEADER.pack(0, 0, 0, stream_id, len(piece)) + piece)
+        return
+    sealer, stream = outlet
+    await _push(conn, stream, sealer.seal(stream_id, data))
+
+
+def _outlet(conn: Any) -> Any:
+    try:
+        return conn._outlet
+    except AttributeError:
+        conn._outlet = outlet_of(conn.secured_conn)
+        return conn._outlet
+
+
+async def _push(conn: Any, stream: trio.SocketStream, data: memoryview) -> None:
+    """All of it into the kernel, whatever is cancelled, unless the kernel takes nothing for `SOCKET_STALL_S`."""
+    try:
+        with shielded(SOCKET_STALL_S) as scope:
+            while data:
+                sent = await stream.socket.send(data)
+                data = data[sent:]
+                scope.deadline = trio.current_time() + SOCKET_STALL_S
+    except (OSError, trio.ClosedResourceError) as err:
+        raise ConnectionClosedError(f"TCP connection lost: {err}", transport="tcp") from err
+    if scope.cancelled_caught:
+        await _give_up(conn)
 
 
 async def _window_opens(self: Any) -> None:
@@ -199,10 +273,23 @@ def _set_credit_left(self: Any, value: int) -> None:
 
 async def _write_frame(self: Any, data: bytes) -> None:
     async with self._write_lock:
-        # Shielded: half a Noise message on the wire makes every later byte undecipherable. Bounded: a frozen peer's
-        # kernel takes nothing, and the shield would keep us here.
-        with shielded(SOCKET_STALL_S) as scope:
-            await self.secured_conn.write(data)
-        if scope.cancelled_caught:
-            await self.secured_conn.close()
-            raise RawConnError("the peer's socket took nothing, connection dropped")
+        await _send(self, data)
+
+
+async def _send(conn: Any, data: bytes) -> None:
+    # Shielded: half a Noise message on the wire makes every later byte undecipherable. Bounded: a frozen peer's
+    # kernel takes nothing, and the shield would keep us here.
+    with shielded(SOCKET_STALL_S) as scope:
+        await conn.secured_conn.write(data)
+    if scope.cancelled_caught:
+        await _give_up(conn)
+
+
+async def _give_up(conn: Any) -> None:
+    await conn.secured_conn.close()
+    raise RawConnError("the peer's socket took nothing, connection dropped")
+
+
+async def _handle_incoming(self: Any) -> None:
+    self.secured_conn = inlet_of(self) or self.secured_conn
+    await _stock_handle_incoming(self)

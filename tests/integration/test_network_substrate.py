@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from node.network import DeadlineExceeded, Dialogue, Network, substrate
+from node.network import DeadlineExceeded, Dialogue, Network, pipes, substrate
 from node.network.streams import BROKEN
 from protocols.ids import PeerId
 from tests.support.network import meet
@@ -24,11 +24,14 @@ def test_the_repairs_fit_the_locked_version() -> None:
 
 def test_another_version_or_source_runs_on_stock_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(substrate, "_installed", False)
-    monkeypatch.setattr(substrate, "version", lambda _name: "0.9.0")
-    assert "0.9.0 is installed" in substrate.install()
-    monkeypatch.setattr(substrate, "version", lambda _name: "0.8.1")
+    monkeypatch.setattr(substrate, "_VERSIONS", {"libp2p": "0.8.0"})
+    assert "the repairs are for 0.8.0" in substrate.install()
+    monkeypatch.setattr(substrate, "_VERSIONS", {})
     monkeypatch.setattr(substrate, "_SOURCES", {(Network, "request"): "0" * 16})
     assert "Network.request differs" in substrate.install()
+    monkeypatch.setattr(substrate, "_SOURCES", {})
+    monkeypatch.setattr(substrate, "trial", lambda: "the cipher has changed")
+    assert substrate.install() == "the cipher has changed"
     assert not substrate._installed
 
 
@@ -74,7 +77,7 @@ async def test_a_frame_of_four_gigabytes_ends_the_connection_of_its_sender(
     await meet(bob, alice, carol)
     stream = await alice._links._stream(bob.peer_id, ECHO)
     muxed = stream.muxed_stream
-    await muxed.conn._write_frame(substrate._HEADER.pack(0, 0, 0, muxed.stream_id, 0xFFFFFFFF))
+    await muxed.conn._write_frame(pipes.HEADER.pack(0, 0, 0, muxed.stream_id, 0xFFFFFFFF))
     await muxed.conn._write_frame(bytes(65_000))
     with trio.fail_after(5):
         while alice.peer_id in {peer.peer for peer in bob.peers()}:
@@ -96,11 +99,11 @@ async def test_a_writer_over_its_window_is_disconnected(alice: Network, bob: Net
     async def overflow() -> None:
         for _ in range(100):  # 6.5 MB, whatever the window says
             stream.muxed_stream.send_window = 1 << 20
-            await stream.write(bytes(substrate.WRITE_BYTES))
+            await stream.write(bytes(pipes.WRITE_BYTES))
             seen.append(sum(map(len, conn.muxed_conn.stream_buffers.values())))
             await trio.sleep(0.001)
 
     with pytest.raises(BROKEN):
         await overflow()
-    assert 0 < max(seen) <= 256 * 1024 + substrate.WRITE_BYTES
+    assert 0 < max(seen) <= 256 * 1024 + pipes.WRITE_BYTES
     assert await carol.request(bob.peer_id, ECHO, b"me", timeout_s=5, max_reply_bytes=10) == b"me"

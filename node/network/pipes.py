@@ -1,0 +1,229 @@
+"""Yamux frames in Noise messages, many at a time: the two ends of a connection's hot path (put in by `substrate`).
+
+An `Outlet` seals several DATA frames into one buffer and gives the kernel one write. An `Inlet` stands between the
+socket and Yamux's reading loop: plain DATA frames of known streams are opened straight into the streams' buffers, and
+only what the loop has to think about (SYN, FIN, RST, credit, ping, go-away, unknown streams) is handed up to it. The
+bytes on the wire are those of stock code: a length of two bytes, then one Noise message with one frame.
+"""
+
+from __future__ import annotations
+
+import struct
+from types import SimpleNamespace
+from typing import Any
+
+import trio
+from cryptography.exceptions import InvalidTag
+from libp2p.io.exceptions import IncompleteReadError
+from libp2p.io.trio import TrioTCPStream
+from libp2p.network.connection.exceptions import RawConnError
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.security.noise.io import NoiseTransportReadWriter
+from libp2p.security.secure_session import SecureSession
+from noise.backends.default.ciphers import ChaCha20Cipher  # type: ignore[import-untyped]
+from noise.state import CipherState  # type: ignore[import-untyped]
+
+WRITE_BYTES = 65_507  # Noise's 65,519 bytes of plaintext less the 12 of a Yamux header: one frame, one message
+BATCH_FRAMES = 4
+BATCH_BYTES = BATCH_FRAMES * WRITE_BYTES
+BODY_S = 60.0  # without a byte of a frame that has begun; stock code's _DEFAULT_DATA_FRAME_READ_TIMEOUT
+SOCKET_STALL_S = 20.0  # without the kernel taking a byte; then the connection is dead
+HEADER = struct.Struct("!BBHII")
+_DATA = 0
+_MOST_FRAME = 16 << 20  # longer ones go up to stock code, which ends the connection
+_TAG = 16
+_LENGTH = 2
+_MESSAGE = 65_535
+
+
+class Outlet:
+    """Seals the DATA frames that leave a connection. Its user holds the connection's write lock."""
+
+    def __init__(self, cipher: Any) -> None:
+        self._cipher = cipher
+        self._plain = memoryview(bytearray(HEADER.size + WRITE_BYTES))
+        self._sealed = memoryview(bytearray(BATCH_FRAMES * (_LENGTH + HEADER.size + WRITE_BYTES + _TAG)))
+
+    def seal(self, stream_id: int, data: memoryview) -> memoryview:
+        """At most `BATCH_BYTES` as frames of a stream; good until the next call."""
+        end = 0
+        for at in range(0, len(data), WRITE_BYTES):
+            piece = data[at : at + WRITE_BYTES]
+            size = HEADER.size + len(piece)
+            HEADER.pack_into(self._plain, 0, 0, _DATA, 0, stream_id, len(piece))
+            self._plain[HEADER.size : size] = piece
+            self._sealed[end : end + _LENGTH] = (size + _TAG).to_bytes(_LENGTH, "big")
+            end += _LENGTH
+            _advance(self._cipher, "encrypt_into", self._plain[:size], self._sealed[end : end + size + _TAG])
+            end += size + _TAG
+        return self._sealed[:end]
+
+
+class Inlet:
+    """Read by Yamux's loop in place of the secured connection; all but `read` is the connection's own."""
+
+    def __init__(self, muxer: Any, session: Any, socket: Any, cipher: Any, ahead: bytes) -> None:
+        self._muxer = muxer
+        self._session = session
+        self._socket = socket
+        self._cipher = cipher
+        self._raw = memoryview(bytearray(max(4 * (_LENGTH + _MESSAGE), 2 * len(ahead))))
+        self._raw[: len(ahead)] = ahead
+        self._start, self._end = 0, len(ahead)
+        self._opened = memoryview(bytearray(_MESSAGE))
+        self._plain = memoryview(session._drain(None))  # left by the negotiation of the muxer
+        self._head = bytearray()
+        self._body = 0  # bytes to come of a frame whose header was read
+        self._target: tuple[bytearray, int] | None = None  # where they go, and their stream; None: up to the loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def read(self, n: int) -> bytes:
+        """The next header that the loop has to see, or the bytes of a body after a header that announced it."""
+        if self._body and self._target is None:
+            return await self._hand_up(min(n, self._body))
+        while True:
+            while self._plain or self._open():
+                if self._body:
+                    self._pour()
+                    continue
+                self._head += self._take(HEADER.size - len(self._head))
+                if len(self._head) == HEADER.size:
+                    header = bytes(self._head)
+                    self._head.clear()
+                    if not self._begin(header):
+                        return header
+            await self._receive()
+
+    async def _hand_up(self, n: int) -> bytes:
+        out = bytearray()
+        while len(out) < n:
+            if self._plain or self._open():
+                out += self._take(n - len(out))
+            else:
+                await self._receive()
+        self._body -= n
+        return bytes(out)
+
+    def _begin(self, header: bytes) -> bool:
+        """Whether a frame is plain data for a stream; its window is charged, and its body will be poured."""
+        version, kind, flags, stream_id, length = HEADER.unpack(header)
+        if kind != _DATA:
+            return False
+        self._body = length
+        stream, buffer = self._muxer.streams.get(stream_id), self._muxer.stream_buffers.get(stream_id)
+        if version or flags or not 0 < length <= _MOST_FRAME or stream is None or buffer is None:
+            return False
+        stream.recv_window -= length  # ends the connection of a sender over its window
+        self._target = buffer, stream_id
+        return True
+
+    def _pour(self) -> None:
+        assert self._target is not None
+        buffer, stream_id = self._target
+        piece = self._take(self._body)
+        buffer += piece
+        self._body -= len(piece)
+        if not self._body:
+            self._target = None
+        event = self._muxer.stream_events.get(stream_id)
+        if event is not None:
+            event.set()
+
+    def _take(self, most: int) -> memoryview:
+        piece, self._plain = self._plain[:most], self._plain[most:]
+        return piece
+
+    def _open(self) -> bool:
+        """Open the next whole message of the buffer; False when there is none. Raises RawConnError."""
+        at = self._start + _LENGTH
+        if self._end < at:
+            return False
+        end = at + int.from_bytes(self._raw[self._start : at], "big")
+        if self._end < end:
+            return False
+        self._start = end
+        self._plain = self._opened[: max(0, end - at - _TAG)]
+        _advance(self._cipher, "decrypt_into", self._raw[at:end], self._plain)
+        return True
+
+    async def _receive(self) -> None:
+        left = self._end - self._start
+        self._raw[:left] = self._raw[self._start : self._end]
+        self._start, self._end = 0, left
+        with trio.fail_after(BODY_S if self._body else float("inf")):
+            got = await self._socket.recv_into(self._raw[left:])
+        if not got:
+            unread = left + len(self._head) + self._body
+            raise IncompleteReadError("the peer ended the connection", expected_bytes=1, received_bytes=unread)
+        self._end += got
+
+
+def _advance(cipher: Any, verb: str, source: memoryview, target: memoryview) -> None:
+    """Seal or open one message with the cipher's next nonce (Noise specification, 5.1 and 12.3)."""
+    nonce = b"\0\0\0\0" + cipher.n.to_bytes(8, "little")  # OverflowError long after the heat death
+    try:
+        getattr(cipher.cipher.cipher, verb)(nonce, source, None, target)
+    except (InvalidTag, ValueError) as err:
+        raise RawConnError("a message that this connection's key does not open") from err
+    cipher.n += 1
+
+
+def outlet_of(session: Any) -> tuple[Outlet, Any] | None:
+    """An outlet and the socket it ends in; None for a connection that is not Noise over TCP as we know it."""
+    parts = _parts(session)
+    return (Outlet(parts[0].cipher_state_encrypt), parts[1].stream) if parts else None
+
+
+def inlet_of(muxer: Any) -> Inlet | None:
+    """An inlet for the muxer's connection, from the byte on where reading stands; None as `outlet_of`."""
+    parts = _parts(muxer.secured_conn)
+    if parts is None:
+        return None
+    protocol, tcp = parts
+    ahead, tcp._ahead = bytes(tcp._ahead[tcp._ahead_at :]), b""
+    return Inlet(muxer, muxer.secured_conn, tcp.stream.socket, protocol.cipher_state_decrypt, ahead)
+
+
+def _parts(session: Any) -> tuple[Any, TrioTCPStream] | None:
+    session = session._session if type(session) is Inlet else session
+    if type(session) is not SecureSession or type(session.conn) is not NoiseTransportReadWriter:
+        return None
+    raw = session.conn.read_writer.read_write_closer
+    if type(raw) is not RawConnection or type(raw.stream) is not TrioTCPStream:
+        return None
+    protocol = session.conn.noise_state.noise_protocol
+    ciphers = protocol.cipher_state_encrypt, protocol.cipher_state_decrypt
+    if any(type(cipher.cipher) is not ChaCha20Cipher for cipher in ciphers):
+        return None
+    return protocol, raw.stream
+
+
+def trial() -> str:
+    """Both ends against the stock cipher, in memory: why they do not fit, or ""."""
+    try:
+        return "" if _goes_through() else "what the repairs seal and open is not what stock code does"
+    except Exception as err:  # whatever a changed library raises: then we stay with stock code
+        return f"a frame did not go through the repairs: {err!r}"
+
+
+def _goes_through() -> bool:
+    body, ping = bytes(range(250)) * 600, HEADER.pack(0, 2, 1, 0, 7)
+    sending, stock, receiving = (CipherState(SimpleNamespace(cipher_class=ChaCha20Cipher)) for _ in range(3))
+    for cipher in (sending, stock, receiving):
+        cipher.initialize_key(bytes(range(32)))
+    wire, opened, at = bytes(Outlet(sending).seal(5, memoryview(body))), b"", 0
+    while at < len(wire):
+        end = at + _LENGTH + int.from_bytes(wire[at : at + _LENGTH], "big")
+        opened += stock.decrypt_with_ad(None, wire[at + _LENGTH : end])[HEADER.size :]
+        at = end
+    wire += (HEADER.size + _TAG).to_bytes(_LENGTH, "big") + sending.encrypt_with_ad(None, ping)
+    stream, buffer = SimpleNamespace(recv_window=len(body)), bytearray()
+    muxer = SimpleNamespace(streams={5: stream}, stream_buffers={5: buffer}, stream_events={})
+    inlet = Inlet(muxer, SimpleNamespace(_drain=lambda _n: b""), None, receiving, wire)
+    try:
+        inlet.read(HEADER.size).send(None)  # everything is there: it returns without waiting
+    except StopIteration as done:
+        return opened == body == bytes(buffer) and done.value == ping and stream.recv_window == 0
+    return False

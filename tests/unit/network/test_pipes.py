@@ -1,0 +1,151 @@
+"""The hot path of a connection, without sockets: whatever the pieces, what goes in comes out."""
+
+from __future__ import annotations
+
+from collections import deque
+from types import SimpleNamespace
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from noise.backends.default.ciphers import ChaCha20Cipher  # type: ignore[import-untyped]
+from noise.state import CipherState  # type: ignore[import-untyped]
+
+from node.network import pipes
+from node.network.pipes import (  # libp2p's own names by way of the package, which silences a warning at import
+    BATCH_BYTES,
+    HEADER,
+    IncompleteReadError,
+    Inlet,
+    Outlet,
+    RawConnError,
+    trial,
+)
+
+PING = HEADER.pack(0, 2, 1, 0, 9)
+
+
+def cipher() -> CipherState:
+    made = CipherState(SimpleNamespace(cipher_class=ChaCha20Cipher))
+    made.initialize_key(bytes(32))
+    return made
+
+
+class Socket:
+    """Gives what it was given, in those pieces, and then the end."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = deque(piece for piece in pieces if piece)
+
+    async def recv_into(self, target: memoryview) -> int:
+        await trio.lowlevel.checkpoint()
+        if not self._pieces:
+            return 0
+        piece = self._pieces.popleft()
+        size = min(len(piece), len(target))
+        target[:size] = piece[:size]
+        if piece[size:]:
+            self._pieces.appendleft(piece[size:])
+        return size
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    ends = sorted(place % (len(data) + 1) for place in places)
+    return [data[a:b] for a, b in zip([0, *ends], [*ends, len(data)], strict=True)]
+
+
+def sealed(plain: list[bytes]) -> bytes:
+    """Noise messages by stock code."""
+    sending = cipher()
+    messages = [sending.encrypt_with_ad(None, piece) for piece in plain]
+    return b"".join(len(message).to_bytes(2, "big") + message for message in messages)
+
+
+def inlet(wire: list[bytes], window: int = 1 << 20) -> tuple[Inlet, SimpleNamespace]:
+    muxer = SimpleNamespace(
+        streams={5: SimpleNamespace(recv_window=window)}, stream_buffers={5: bytearray()}, stream_events={}
+    )
+    ahead, *rest = wire
+    return Inlet(muxer, SimpleNamespace(_drain=lambda _n: b""), Socket(rest), cipher(), ahead), muxer
+
+
+def run(body: object) -> object:
+    async def main() -> object:
+        with trio.fail_after(5):
+            return await body  # type: ignore[misc]
+
+    return trio.run(main)
+
+
+@given(st.binary(min_size=1, max_size=300), st.lists(st.integers(0, 10_000)), st.lists(st.integers(0, 10_000)))
+def test_data_is_poured_and_the_rest_handed_up_however_it_is_cut(
+    body: bytes, messages: list[int], pieces: list[int]
+) -> None:
+    """Other implementations put several frames into a message, or a frame into several."""
+    frames = HEADER.pack(0, 0, 0, 5, len(body)) + body + PING + HEADER.pack(0, 0, 4, 5, len(body)) + body
+    source, muxer = inlet(cut(sealed(cut(frames, messages)), pieces))
+
+    async def read() -> list[bytes]:
+        return [await source.read(12), await source.read(12), await source.read(len(body))]
+
+    assert run(read()) == [PING, HEADER.pack(0, 0, 4, 5, len(body)), body]  # FIN is for the loop, its body too
+    assert muxer.stream_buffers[5] == body
+    assert muxer.streams[5].recv_window == (1 << 20) - len(body)
+
+
+@given(st.integers(1, BATCH_BYTES))
+def test_what_an_outlet_seals_an_inlet_opens(size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    wire = bytes(Outlet(cipher()).seal(5, memoryview(data)[:size]))
+    source, muxer = inlet([wire])
+    with pytest.raises(IncompleteReadError):
+        run(source.read(12))
+    assert muxer.stream_buffers[5] == data[:size]
+
+
+def test_a_damaged_message_ends_the_connection() -> None:
+    wire = bytearray(sealed([PING]))
+    wire[5] ^= 1
+    for broken in (bytes(wire), b"\x00\x03abc", b"\x00\x00"):
+        source, _ = inlet([broken])
+        with pytest.raises(RawConnError, match="does not open"):
+            run(source.read(12))
+
+
+def test_data_for_an_unknown_stream_is_left_to_the_loop() -> None:
+    frame = HEADER.pack(0, 0, 0, 7, 3)
+    source, muxer = inlet([sealed([frame + b"abc" + PING])])
+
+    async def read() -> list[bytes]:
+        return [await source.read(12), await source.read(3), await source.read(12)]
+
+    assert run(read()) == [frame, b"abc", PING]
+    assert muxer.stream_buffers[5] == b""
+
+
+def test_a_frame_over_the_bound_is_left_to_the_loop() -> None:
+    frame = HEADER.pack(0, 0, 0, 5, (16 << 20) + 1)
+    source, muxer = inlet([sealed([frame + b"abc"])], window=1 << 30)
+    assert run(source.read(12)) == frame
+    assert muxer.stream_buffers[5] == b""
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(autojump_clock: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.network.pipes.BODY_S", 0.05)
+
+    class Silent(Socket):
+        async def recv_into(self, target: memoryview) -> int:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    source, _ = inlet([sealed([HEADER.pack(0, 0, 0, 5, 10) + b"abc"])])
+    source._socket = Silent([])
+    with pytest.raises(trio.TooSlowError):
+        run(source.read(12))
+
+
+def test_the_trial_passes_and_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trial() == ""
+    monkeypatch.setattr(pipes, "_advance", lambda *_words: None)
+    assert "did not go through" in trial()
