@@ -68,6 +68,11 @@ class Tab(msgspec.Struct, frozen=True):
         """What no longer counts as credit."""
         return self.answered_wei + self.lost_wei
 
+    @property
+    def is_younger(self) -> bool:
+        """Opened on a lane that was paid before, and nothing came of it yet: an older journal is gone."""
+        return self.lost_wei > 0 and self.losses == self.calls == 0
+
 
 class ModelCalls:
     """The store of a consumer's calls."""

@@ -1,8 +1,10 @@
 """The consumer's side of `/schwung/inference/1`: choose the provider from the catalogue, pay, check the receipt.
 
 One request at a time with a model, and at most one request's price ahead: the next voucher is signed only when the
-last answer came, or what was promised for it is used as credit. A provider that loses requests it has been paid for
-is left after MAX_LOSSES in a row. Nothing is paid for a repeated attempt: the request keeps its id and its voucher.
+last answer came, or what was promised for it is used as credit. So a provider who takes and does not serve gets one
+request's price, however often he is asked. Who says that he served what was paid for has to show it: that request is
+sent to him again, and nothing more is paid until it is answered. Only what a crash of ours cut off is believed, at
+most MAX_LOSSES times in a row. Nothing is paid for a repeated attempt: the request keeps its id and its voucher.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import msgspec
 import numpy as np
@@ -22,6 +25,7 @@ from node.models.directory import Directory
 from node.models.errors import BadCall, NoProvider, PaymentRequired, WrongReceipt
 from node.models.ports import Bank, Events, Purse, Wallet, Wire
 from node.models.serving import Serving
+from node.models.unanswered import Unanswered
 from node.network.errors import DeadlineExceeded, NetworkError, PeerBusy, PeerUnreachable
 from protocols import eip712
 from protocols.codec import decode, encode
@@ -37,6 +41,7 @@ from protocols.inference.messages import (
     InferenceReply,
     InferenceRequest,
     Receipt,
+    Refusal,
     Terms,
     receipt_digest,
     request_hash,
@@ -98,6 +103,7 @@ class Calling:
         self._clock = clock
         self._retry_after_s = retry_after_s
         self._lanes: dict[str, trio.Lock] = defaultdict(trio.Lock)
+        self._unanswered = Unanswered()
 
     async def call(self, model: str, inputs: Sequence[str], *, side: str = QUERY) -> Answer:
         """Run texts through a model, paid by voucher.
@@ -132,23 +138,25 @@ class Calling:
         request = InferenceRequest(id=secrets.token_bytes(16), model=card.model, inputs=inputs, side=side)
         cost_wei = int(card.price_wei) * len(inputs)
         for _ in range(2):  # once more when the provider shows that he served what we thought was lost
-            call, paid = await self._pay(listed, request, cost_wei)
+            call, paid, credit_wei = await self._pay(listed, request, cost_wei)
             reply = await self._send(listed, paid, call)
             if reply.refusal is None:
                 return await self._accept(listed, paid, call, reply), call
-            await self._settle_dispute(call, reply.refusal.kind, reply.refusal.message, reply.refusal.terms)
+            await self._settle_dispute(listed, paid, call, reply.refusal, credit_wei)
             request = msgspec.structs.replace(request, id=secrets.token_bytes(16))
         raise PaymentRequired("the provider wants more than his card says", hint="choose another model")
 
     async def _pay(
         self, listed: Listed[ModelCard], request: InferenceRequest, cost_wei: int
-    ) -> tuple[Call, InferenceRequest]:
-        """Sign what is due and note the call, before anything leaves."""
+    ) -> tuple[Call, InferenceRequest, int]:
+        """Sign what is due and note the call, before anything leaves; what was promised before and not answered."""
         tab = await self._tab(request.model)
         if tab.losses >= MAX_LOSSES:
             raise NoProvider(f"the provider took {tab.losses} payments in a row without an answer")
-        due_wei = tab.spent_wei + cost_wei
-        voucher = await self._purse.promise(self._payee, lane(request.model), due_wei)
+        credit_wei = await self._purse.promised(self._payee, lane(request.model)) - tab.spent_wei
+        if tab.is_younger:  # what the last journal knew of is not known here
+            credit_wei = max(credit_wei, cost_wei)
+        voucher = await self._purse.promise(self._payee, lane(request.model), tab.spent_wei + cost_wei)
         call = Call(
             request=request.id,
             model=request.model,
@@ -161,7 +169,7 @@ class Calling:
             at=self._clock(),
         )
         await self._calls.send(call)
-        return call, msgspec.structs.replace(request, voucher=voucher)
+        return call, msgspec.structs.replace(request, voucher=voucher), credit_wei
 
     async def _tab(self, model: str) -> Tab:
         tab = await self._calls.tab(model)
@@ -172,6 +180,7 @@ class Calling:
     async def _send(self, listed: Listed[ModelCard], request: InferenceRequest, call: Call) -> InferenceReply:
         """The request until it is answered; repeated attempts are free. Raises NoProvider."""
         trouble: Exception | None = None
+        perhaps_served = False
         for attempt in range(ATTEMPTS):
             if attempt:
                 await trio.sleep(self._retry_after_s * attempt)
@@ -184,16 +193,19 @@ class Calling:
                     max_reply_bytes=MAX_REPLY_BYTES,
                 )
                 reply = decode(raw, InferenceReply, max_bytes=MAX_REPLY_BYTES)
-            except (PeerUnreachable, PeerBusy, DeadlineExceeded) as err:
+            except (PeerUnreachable, PeerBusy) as err:
                 trouble = err
                 continue
+            except DeadlineExceeded as err:
+                trouble, perhaps_served = err, True
+                continue
             except (NetworkError, ProtocolError) as err:
-                trouble = err
+                trouble, perhaps_served = err, True
                 break
             if reply.refusal is None or reply.refusal.kind != "unavailable":
                 return reply
-            trouble = NoProvider(reply.refusal.message)
-        await self._calls.failed(call)
+            trouble, perhaps_served = NoProvider(reply.refusal.message), True
+        await self._failed(request, call, perhaps_served=perhaps_served)
         raise NoProvider(f"model {request.model[:12]}… was not answered by {listed.item.peer}: {trouble}") from trouble
 
     async def _accept(
@@ -202,23 +214,53 @@ class Calling:
         try:
             rows = check_reply(listed, request, reply, payer=self._wallet.address, chain_id=self._chain_id)
         except WrongReceipt:
-            await self._calls.failed(call, lost_wei=call.cost_wei)
+            await self._failed(request, call, perhaps_served=True)
             raise
         await self._calls.answered(call, encode(reply.receipt))
+        self._unanswered.clear(call.model)
         self._events.publish("models", {"model": call.model, "state": "called", "units": call.units})
         return rows
 
-    async def _settle_dispute(self, call: Call, kind: str, message: str, terms: Terms | None) -> None:
-        """The provider says no. Go on only if he has served more than we saw, as after a crash of ours; else raise."""
-        tab = await self._tab(call.model)
-        ahead_wei = int(terms.served_wei) - tab.spent_wei if kind == "payment_required" and terms is not None else 0
-        if 0 < ahead_wei <= call.cumulative_wei - tab.spent_wei:
-            await self._calls.failed(call, lost_wei=ahead_wei)
-            return
+    async def _failed(self, request: InferenceRequest, call: Call, *, perhaps_served: bool) -> None:
+        """What was promised for it stays credit."""
         await self._calls.failed(call)
-        if terms is not None:
-            raise PaymentRequired(f"the provider refused the voucher ({kind}): {message}", hint=_hint(terms))
-        raise NoProvider(f"the provider refused ({kind}): {message}")
+        self._unanswered.keep(request, call, perhaps_served=perhaps_served)
+
+    async def _settle_dispute(
+        self, listed: Listed[ModelCard], request: InferenceRequest, call: Call, refusal: Refusal, credit_wei: int
+    ) -> None:
+        """The provider says no. Go on only if he has served what was promised before this call; else raise."""
+        tab, terms = await self._tab(call.model), refusal.terms
+        served_wei = int(terms.served_wei) if terms is not None and refusal.kind == "payment_required" else 0
+        open_before = self._unanswered.of(call.model)
+        if not 0 < served_wei - tab.spent_wei <= credit_wei:
+            await self._failed(request, call, perhaps_served=False)
+            _refuse(refusal)
+        elif open_before:
+            await self._calls.failed(call)
+            await self._have_shown(listed, request, open_before)
+        else:  # a crash of ours cut it off
+            await self._calls.failed(call, lost_wei=served_wei - tab.spent_wei)
+
+    async def _have_shown(
+        self, listed: Listed[ModelCard], request: InferenceRequest, open_before: Sequence[tuple[InferenceRequest, Call]]
+    ) -> None:
+        """The answer that was paid for, late; a provider keeps it for an hour. Raises NoProvider, WrongReceipt."""
+        for unanswered, call in reversed(open_before):
+            again = msgspec.structs.replace(unanswered, voucher=request.voucher)
+            reply = await self._send(listed, again, call)
+            if reply.refusal is None:
+                await self._accept(listed, again, call, reply)
+                return
+        raise NoProvider("the provider says that he served what he does not show: nothing more is paid to him")
+
+
+def _refuse(refusal: Refusal) -> NoReturn:
+    if refusal.terms is not None:
+        raise PaymentRequired(
+            f"the provider refused the voucher ({refusal.kind}): {refusal.message}", hint=_hint(refusal.terms)
+        )
+    raise NoProvider(f"the provider refused ({refusal.kind}): {refusal.message}")
 
 
 def check_inputs(inputs: Sequence[str], side: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import trio
 
+from node.journal.model_accounts import Request
 from node.market.catalog import Catalog
 from node.models.errors import BadCall, NoProvider, PaymentRequired, UnknownModel, WrongReceipt
 from node.network.errors import PeerVanished
@@ -22,6 +23,8 @@ from protocols.inference.messages import (
     PROTOCOL,
     InferenceReply,
     InferenceRequest,
+    Refusal,
+    Terms,
 )
 from protocols.inference.weights import WeightsTree
 from tests.support.items import ALICE, BOB
@@ -158,12 +161,29 @@ async def test_a_call_without_any_answer_leaves_its_payment_as_credit(builder: R
     assert (await consumer.calls.tab(model)).answered_wei == PRICE
 
 
-async def test_a_unit_that_was_served_and_never_seen_is_lost_once(builder: Room, consumer: Room, model: str):
-    """The provider computed, every answer was lost: the next call pays anew, one unit is gone, no more."""
+async def test_a_unit_that_was_served_and_never_seen_is_shown_before_the_next_is_paid(
+    builder: Room, consumer: Room, model: str
+):
+    """The provider computed, every answer was lost: he shows it when he asks to be paid for the next."""
     tamper = Tamper(builder)
     tamper.lose = 3
     with pytest.raises(NoProvider):
         await consumer.models.call(model, ["a warm coat"])
+    assert len((await consumer.models.call(model, ["a warm coat"]))["outputs"]) == 1
+    tab = await consumer.calls.tab(model)
+    assert (tab.answered_wei, tab.lost_wei, tab.losses) == (2 * PRICE, 0, 0)
+    assert consumer.purse.sums[lane(model)] == 2 * PRICE
+
+
+async def test_a_unit_that_was_served_and_never_seen_is_lost_once_after_a_restart(
+    builder: Room, consumer: Room, model: str
+):
+    """Nobody here remembers what was asked: the provider is believed, one unit is gone, no more."""
+    tamper = Tamper(builder)
+    tamper.lose = 3
+    with pytest.raises(NoProvider):
+        await consumer.models.call(model, ["a warm coat"])
+    consumer.models._calling._unanswered.clear(model)
     assert len((await consumer.models.call(model, ["a warm coat"]))["outputs"]) == 1
     tab = await consumer.calls.tab(model)
     assert (tab.answered_wei, tab.lost_wei, tab.losses) == (PRICE, PRICE, 0)
@@ -176,15 +196,46 @@ async def test_a_wallet_with_a_new_journal_goes_on_above_what_was_settled(builde
     assert consumer.purse.sums[lane(model)] == 8 * PRICE
 
 
-async def test_a_provider_who_keeps_taking_is_left(builder: Room, consumer: Room, model: str):
+async def test_a_wallet_with_a_new_journal_believes_once_what_was_served_and_not_settled(
+    builder: Room, consumer: Room, model: str
+):
+    payer = consumer.account.address
+    consumer.chain.before[payer] = 7 * PRICE
+    served = Request(model=model, payer=payer, id=bytes(16), content=bytes(32), cost_wei=8 * PRICE, units=8)
+    await builder.accounts.charge(served, paid_wei=8 * PRICE, now=0)
+    await consumer.models.call(model, ["a warm coat"])
+    assert consumer.purse.sums[lane(model)] == 9 * PRICE
+
+
+async def test_a_provider_who_keeps_taking_gets_one_unit(builder: Room, consumer: Room, model: str):
     tamper = Tamper(builder)
     tamper.change = lambda reply: msgspec.structs.replace(reply, receipt=None)
-    for _ in range(3):
+    for _ in range(5):
         with pytest.raises(WrongReceipt):
             await consumer.models.call(model, ["a warm coat"])
-    with pytest.raises(NoProvider, match="3 payments in a row"):
+    assert consumer.purse.sums[lane(model)] == PRICE
+    tamper.change = lambda reply: reply
+    await consumer.models.call(model, ["a warm coat"])  # he serves again: what was paid for first, then this
+    assert consumer.purse.sums[lane(model)] == 2 * PRICE
+    assert (await consumer.calls.tab(model)).answered_wei == 2 * PRICE
+
+
+async def test_a_provider_who_says_that_he_has_served_before_is_not_believed(builder: Room, consumer: Room, model: str):
+    """He takes the voucher and asks for the next: nothing was promised before this call that he could have served."""
+    tamper = Tamper(builder)
+
+    def ask_for_more(_: InferenceReply) -> InferenceReply:
+        paid = tamper.requests[-1].voucher.cumulative_wei
+        terms = Terms(payee=REGISTRY, lane=lane(model), price_wei=str(PRICE), served_wei=paid, cumulative_wei=paid)
+        return InferenceReply(refusal=Refusal(kind="payment_required", message="pay for this one", terms=terms))
+
+    tamper.change = ask_for_more
+    with pytest.raises(PaymentRequired, match="pay for this one"):
         await consumer.models.call(model, ["a warm coat"])
-    assert consumer.purse.sums[lane(model)] == 3 * PRICE
+    for _ in range(4):
+        with pytest.raises(NoProvider, match="does not show"):
+            await consumer.models.call(model, ["a warm coat"])
+    assert consumer.purse.sums[lane(model)] == PRICE
 
 
 @pytest.mark.parametrize(
