@@ -148,6 +148,9 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     demand_ttl_s: Annotated[int, why("a want that is older has mostly been met elsewhere", ge=60, le=31_536_000)] = (
         604_800
     )
+    search_price_wei: Annotated[
+        Wei, why("a preview of a record, to peers who search here; found for nothing sells more than a fee earns")
+    ] = 0
 
 
 class Models(msgspec.Struct, frozen=True, kw_only=True):

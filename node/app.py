@@ -2,9 +2,9 @@
 
     base        journal, keys, chain, outbox          what must be right
     carriage    network, blocks, embedder, shard      what is carried and kept
+    money       vouchers, deposits, settlement        how use is paid
     market      catalogue, gossip, offers, demands    what is on offer and what is wanted
     intake      collector, refiner                    what flows in
-    money       vouchers, deposits, settlement        how use is paid
     exchange    purchases, sales                      how data changes hands
     learning    models, feedback, rewards             what it is for
     face        jobs, methods, socket, console        how one asks for it
@@ -43,9 +43,9 @@ async def open_node(
     async with AsyncExitStack() as stack:
         base = await open_base(stack, loaded, paths)
         carriage = await open_carriage(stack, base, embedder)
-        market = await open_market(base, carriage)
-        collector = open_intake(base, carriage, market)
         money = open_money(base)
+        market = await open_market(base, carriage, money)
+        collector = open_intake(base, carriage, market)
         exchange = await open_exchange(base, carriage, market, money)
         learning = open_learning(base, carriage, market, exchange, money)
         node = Node(

@@ -10,15 +10,19 @@ from node.journal.catalog import CatalogStore
 from node.journal.deals import Deals
 from node.journal.demands import Demands as DemandStore
 from node.journal.erasures import Erasures
+from node.journal.model_accounts import ModelAccounts
 from node.journal.publications import Publications
 from node.journal.transactions import Transactions
 from node.layers.base import Base, now
 from node.layers.carriage import Carriage
+from node.layers.money import Money
+from node.market.answering import Answering
 from node.market.catalog import Catalog
 from node.market.demands import DemandDesk
 from node.market.erasure import Erasure
 from node.market.gossip import Gossip
 from node.market.offers import OfferPolicy, Offers
+from node.market.previews import Previews
 from node.market.search import Search
 from node.refine import Refiner
 from node.refine.rules import Rules
@@ -36,7 +40,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     search: Search
 
 
-async def open_market(base: Base, carriage: Carriage) -> Market:
+async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
     """Catalogue, gossip, offers, demands, search."""
     store, publications = CatalogStore(base.journal), Publications(base.journal)
     catalog = Catalog(store, base.context, now)
@@ -80,12 +84,28 @@ async def open_market(base: Base, carriage: Carriage) -> Market:
         lifetime_s=base.settings.market.demand_ttl_s,
     )
     search = Search(
-        shard=carriage.shard, embedder=carriage.embedder, catalog=catalog, offers=offers, wire=carriage.network
+        shard=carriage.shard,
+        embedder=carriage.embedder,
+        catalog=catalog,
+        offers=offers,
+        wire=carriage.network,
+        previews=Previews(money.lanes, carriage.network),
+        events=base.events,
     )
+    Answering(
+        shard=carriage.shard,
+        embedder=carriage.embedder,
+        offers=offers,
+        wire=carriage.network,
+        signer=base.wallet,
+        till=money.till,
+        accounts=ModelAccounts(base.journal),
+        price_wei=base.settings.market.search_price_wei,
+        clock=now,
+    ).serve()
     await catalog.load()
     await demands.load()
     await offers.load()
-    search.serve()
     await base.nursery.start(gossip.serve)
     return Market(
         catalog=catalog,

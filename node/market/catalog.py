@@ -47,6 +47,7 @@ class Catalog:
         self._context = context
         self._clock = clock
         self._listed: dict[ItemId, Listed[Body]] = {}
+        self.changes = 0  # grows with every item that comes or goes: who keeps something derived sees that it is old
         self._withdrawn: dict[ItemId, set[str]] = {}
         self._by_signer: Counter[str] = Counter()
         self._examined: OrderedDict[bytes, Listed[Body]] = OrderedDict()
@@ -132,10 +133,12 @@ class Catalog:
         elif self._is_withdrawn(item):
             return
         self._listed[item.id] = listed
+        self.changes += 1
         self._by_signer[item.signer] += 1
 
     def _remove(self, id: ItemId) -> None:
         listed = self._listed.pop(id)
+        self.changes += 1
         self._by_signer[listed.item.signer] -= 1
 
     def _is_withdrawn(self, item: Item) -> bool:

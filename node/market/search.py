@@ -1,7 +1,13 @@
 """Semantic search without a central index: the own shard first, then the few peers whose sketches promise most.
 
-Peers are asked in parallel under one deadline; whoever is late is left out. A peer answers with previews of records
-that stand in his open offers; a hit that names an offer which is not his is dropped.
+    own shard ─ scores at hand ─┐
+    sketches ───────────────────┴ who probably adds to the best hits? ─ the FIRST of them asked, in parallel
+              replies raise the bar ─ who may still add LEAST_HITS? ─ asked too, in parallel
+              merged by score ─ previews that cost are bought for the best only, within the budget
+
+All under one deadline; whoever is late is left out. A peer answers from records that stand in his open offers; a hit
+that names an offer which is not his is dropped. What his sketch promised is compared with what came, and his scores
+with his own previews: who promises more than he holds is asked less.
 """
 
 from __future__ import annotations
@@ -13,13 +19,15 @@ import structlog
 import trio
 
 from node.embed import Embedder
-from node.market.catalog import Catalog, Listed
+from node.market.catalog import Catalog
 from node.market.offers import Offers
-from node.market.ports import Wire
-from node.market.sketch import Vectors, closeness, dequantise, quantise
+from node.market.ports import Events, Wire
+from node.market.previews import Previews
+from node.market.routing import Shelves, choose, expected_hits, shelve
+from node.market.sketch import Vectors, quantise
+from node.market.trust import SCORES_COMPARED, Trust, overstated
 from node.network.errors import NetworkError
 from node.shard import Shard
-from node.shard.record import ShardRecord
 from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
 from protocols.ids import PeerId
@@ -28,23 +36,26 @@ from protocols.quality import PPM
 from protocols.search.messages import (
     MAX_HITS,
     MAX_REPLY_BYTES,
-    MAX_REQUEST_BYTES,
-    PREVIEW_CHARS,
     PROTOCOL,
     SearchHit,
     SearchReply,
     SearchRequest,
+    SearchTerms,
 )
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_PEERS = 3  # in a market of a few dozen sellers the first three sketches hold most of what a query wants
+MOST_PEERS = 8  # asked for one query, unless the caller says otherwise
+FIRST = 2  # asked at once: their hits say how good a further peer would have to be
+LEAST_HITS = 0.3  # of the wanted hits: who probably adds less is not worth a round trip
 DEADLINE_S = 5.0  # a person waits; a slow peer is worth less than a quick answer
-CANDIDATES = 4  # of the own shard's hits only those on offer may be told: look at this many times the limit
+KEPT_SHELVES = 8  # domains whose sketches stay arranged
 
 
 class Found(msgspec.Struct, frozen=True):
-    """One hit. `text` is whole for own records and a preview for a peer's; `score` is a cosine."""
+    """One hit. `score` is a cosine; `text` is whole for own records, a preview for a peer's, and empty for one that
+    costs more than the budget.
+    """
 
     text: str
     score: float
@@ -63,30 +74,82 @@ class SearchResult(msgspec.Struct, frozen=True):
     paid: str
 
 
-class Search:
-    """Asks and answers."""
+class _Answer(msgspec.Struct):
+    """What one peer said; `place` of a hit is its index in the reply."""
 
-    def __init__(self, *, shard: Shard, embedder: Embedder, catalog: Catalog, offers: Offers, wire: Wire) -> None:
+    query: bytes
+    terms: SearchTerms | None
+    found: list[tuple[int, Found]]
+
+
+class _Query(msgspec.Struct):
+    """One search while it runs."""
+
+    vector: Vectors
+    domain: str
+    limit: int
+    progress: str
+    here: list[Found]
+    expected: dict[PeerId, float] = {}
+    answers: dict[PeerId, _Answer] = {}
+
+    def best(self) -> list[tuple[PeerId, int, Found]]:
+        """The wanted hits: whose, at which place of his reply (-1: our own), and the hit."""
+        found = [(one.peer, -1, one) for one in self.here]
+        found += [(peer, place, one) for peer, answer in self.answers.items() for place, one in answer.found]
+        return sorted(found, key=lambda entry: -entry[2].score)[: self.limit]
+
+
+class Search:
+    """Asks; `answering` is the other side."""
+
+    def __init__(
+        self,
+        *,
+        shard: Shard,
+        embedder: Embedder,
+        catalog: Catalog,
+        offers: Offers,
+        wire: Wire,
+        previews: Previews,
+        events: Events,
+    ) -> None:
         self._shard = shard
         self._embedder = embedder
         self._catalog = catalog
         self._offers = offers
         self._wire = wire
+        self._previews = previews
+        self._events = events
+        self._trust = Trust()
+        self._shelves: dict[str, tuple[int, Shelves]] = {}
 
-    def serve(self) -> None:
-        """Answer peers' queries from now on."""
-        self._wire.serve(PROTOCOL, self._answer, max_request_bytes=MAX_REQUEST_BYTES, concurrency=4)
+    async def run(
+        self,
+        query: str,
+        *,
+        domain: str | None,
+        limit: int,
+        max_peers: int | None = None,
+        budget_wei: int = 0,
+        progress: str = "",
+    ) -> SearchResult:
+        """Search here and at the most promising peers; at most `budget_wei` is paid for previews.
 
-    async def run(self, query: str, *, domain: str | None, limit: int, max_peers: int | None = None) -> SearchResult:
-        """Search here and at the most promising peers."""
+        Under a `progress` token every peer's hits are told as they come, as events of the topic `search`.
+        """
         vector = (await self._embedder.embed([query], query=True))[0]
-        found = await self._here(vector, domain, limit)
-        peers = self._promising(vector, domain, DEFAULT_PEERS if max_peers is None else max_peers)
-        replies = await self._ask(peers, vector, domain, limit)
-        for peer, hits in replies.items():
-            found += [_found(peer, hit) for hit in hits if self._is_his(peer, hit.offer)]
-        found.sort(key=lambda f: -f.score)
-        return SearchResult(items=found[:limit], asked=len(peers), answered=len(replies), paid="0")
+        here = await self._here(vector, domain, limit)
+        asking = _Query(vector, domain or "", limit, progress, here, {}, {})
+        self._tell(asking, self._wire.peer_id, here)
+        await self._ask_around(asking, MOST_PEERS if max_peers is None else max_peers)
+        best = asking.best()
+        for peer, expected in asking.expected.items():
+            if peer in asking.answers:
+                self._trust.came(peer, expected, sum(whose == peer for whose, _, _ in best))
+        items, paid_wei = await self._opened(asking, best, budget_wei)
+        await self._audit(asking, items)
+        return SearchResult(items=items, asked=len(asking.expected), answered=len(asking.answers), paid=str(paid_wei))
 
     async def _here(self, vector: Vectors, domain: str | None, limit: int) -> list[Found]:
         hits = await self._shard.search(vector, limit=limit, domain=domain)
@@ -102,77 +165,102 @@ class Search:
             for hit in hits
         ]
 
-    def _promising(self, vector: Vectors, domain: str | None, most: int) -> list[PeerId]:
-        best: dict[PeerId, float] = {}
-        for listed in self._catalog.every(Offer):
-            if self._is_candidate(listed, domain):
-                score = closeness(vector, listed.body.sketch)
-                best[listed.item.peer] = max(score, best.get(listed.item.peer, -1.0))
-        return sorted(best, key=lambda peer: -best[peer])[:most]
-
-    def _is_candidate(self, listed: Listed[Offer], domain: str | None) -> bool:
-        return (
-            listed.item.peer != self._wire.peer_id
-            and listed.body.model_id == self._embedder.model_id
-            and domain in (None, "", listed.body.domain)
-        )
-
-    async def _ask(
-        self, peers: Sequence[PeerId], vector: Vectors, domain: str | None, limit: int
-    ) -> dict[PeerId, list[SearchHit]]:
-        request = encode(
-            SearchRequest(
-                domain=domain or "",
-                vector=quantise(vector),
-                model_id=self._embedder.model_id,
-                limit=min(limit, MAX_HITS),
-            )
-        )
-        replies: dict[PeerId, list[SearchHit]] = {}
-
-        async def ask(peer: PeerId) -> None:
-            try:
-                raw = await self._wire.request(
-                    peer, PROTOCOL, request, timeout_s=DEADLINE_S, max_reply_bytes=MAX_REPLY_BYTES
-                )
-                reply = decode(raw, SearchReply, max_bytes=MAX_REPLY_BYTES)
-            except (NetworkError, ProtocolError) as err:
-                log.info("a peer did not answer a search", peer=peer, reason=str(err))
-                return
-            if not reply.refused:
-                replies[peer] = reply.hits
-
+    async def _ask_around(self, asking: _Query, most: int) -> None:
+        """Two waves: the second knows from the first how good a hit must be."""
+        shelves = self._arranged(asking.domain)
         with trio.move_on_after(DEADLINE_S):
-            async with trio.open_nursery() as nursery:
-                for peer in peers:
-                    nursery.start_soon(ask, peer)
-        return replies
+            for wave in (min(FIRST, most), most - FIRST):
+                known = [found.score for _, _, found in asking.best()]
+                expected = expected_hits(asking.vector, shelves, asking.limit, known, asking.expected)
+                peers = choose(expected, self._trust.factors, most=max(wave, 0), least=LEAST_HITS)
+                asking.expected |= {peer: expected[peer] for peer in peers}
+                async with trio.open_nursery() as nursery:
+                    for peer in peers:
+                        nursery.start_soon(self._ask, asking, peer)
+
+    def _arranged(self, domain: str) -> Shelves:
+        """The sketches of a domain's offers ("" of all), arranged anew when the catalogue has changed."""
+        known = self._shelves.get(domain)
+        if known is not None and known[0] == self._catalog.changes:
+            return known[1]
+        fitting = (
+            (listed.item.peer, listed.body)
+            for listed in self._catalog.every(Offer)
+            if listed.item.peer != self._wire.peer_id
+            and listed.body.model_id == self._embedder.model_id
+            and domain in ("", listed.body.domain)
+        )
+        shelves = shelve(fitting, self._embedder.dim)
+        self._shelves.pop(domain, None)
+        self._shelves[domain] = (self._catalog.changes, shelves)
+        if len(self._shelves) > KEPT_SHELVES:
+            self._shelves.pop(next(iter(self._shelves)))
+        return shelves
+
+    async def _ask(self, asking: _Query, peer: PeerId) -> None:
+        request = SearchRequest(
+            domain=asking.domain,
+            vector=quantise(asking.vector),
+            model_id=self._embedder.model_id,
+            limit=min(asking.limit, MAX_HITS),
+        )
+        try:
+            raw = await self._wire.request(
+                peer, PROTOCOL, encode(request), timeout_s=DEADLINE_S, max_reply_bytes=MAX_REPLY_BYTES
+            )
+            reply = decode(raw, SearchReply, max_bytes=MAX_REPLY_BYTES)
+        except (NetworkError, ProtocolError) as err:
+            log.info("a peer did not answer a search", peer=peer, reason=str(err))
+            return
+        if reply.refused:
+            log.info("a peer refused a search", peer=peer, reason=reply.refused)
+            return
+        found = [(place, _found(peer, hit)) for place, hit in enumerate(reply.hits) if self._is_his(peer, hit.offer)]
+        asking.answers[peer] = _Answer(reply.query, reply.terms, found)
+        self._tell(asking, peer, [one for _, one in found])
 
     def _is_his(self, peer: PeerId, offer: str) -> bool:
         listed = self._catalog.get(offer, Offer)
         return listed is not None and listed.item.peer == peer
 
-    async def _answer(self, peer: PeerId, body: bytes) -> bytes:
-        request = decode(body, SearchRequest, max_bytes=MAX_REQUEST_BYTES)
-        if request.model_id != self._embedder.model_id or len(request.vector) != self._embedder.dim:
-            return encode(SearchReply(refused=f"vectors here are of model {self._embedder.model_id}"))
-        hits = await self._shard.search(
-            dequantise(request.vector), limit=request.limit * CANDIDATES, domain=request.domain or None
-        )
-        told = [
-            self._hit(hit.record, offer, hit.score) for hit in hits if (offer := self._offers.offer_of(hit.record.id))
+    def _tell(self, asking: _Query, peer: PeerId, found: Sequence[Found]) -> None:
+        if asking.progress:
+            items = [msgspec.to_builtins(one) for one in found]
+            self._events.publish("search", {"progress": asking.progress, "peer": peer, "items": items})
+
+    async def _opened(
+        self, asking: _Query, best: Sequence[tuple[PeerId, int, Found]], budget_wei: int
+    ) -> tuple[list[Found], int]:
+        """The hits with the previews that were bought, best first, and what they cost."""
+        texts: dict[tuple[PeerId, int], str] = {}
+        paid_wei = 0
+        for peer, answer in asking.answers.items():
+            places = [place for whose, place, found in best if whose == peer and not found.text]
+            if answer.terms is None or not places:
+                continue
+            opened = await self._previews.open(peer, answer.query, answer.terms, places, budget_wei - paid_wei)
+            paid_wei += opened.paid_wei
+            texts |= {(peer, place): text for place, text in zip(places, opened.previews, strict=False)}
+        items = [
+            msgspec.structs.replace(found, text=texts.get((peer, place), found.text)) for peer, place, found in best
         ]
-        return encode(SearchReply(hits=told[: request.limit]))
+        return items, paid_wei
 
-    def _hit(self, record: ShardRecord, offer: str, score: float) -> SearchHit:
-        bounded = int(min(1.0, max(-1.0, score)) * PPM)
-        return SearchHit(offer=offer, preview=preview(record), language=record.language, score=bounded)
-
-
-def preview(record: ShardRecord) -> str:
-    """The first words of a record: enough to judge relevance, too little to be the goods."""
-    text = " ".join(f"{record.title} {record.text}".split())
-    return text if len(text) <= PREVIEW_CHARS else text[:PREVIEW_CHARS].rstrip() + "…"
+    async def _audit(self, asking: _Query, items: Sequence[Found]) -> None:
+        """Compare a peer's scores with his own previews now and then."""
+        by_peer: dict[PeerId, list[Found]] = {}
+        for one in items:
+            if one.text and one.peer != self._wire.peer_id:
+                by_peer.setdefault(one.peer, []).append(one)
+        doubtful = max(by_peer, key=lambda peer: sum(one.score for one in by_peer[peer]), default=None)
+        if doubtful is None or len(by_peer[doubtful]) < SCORES_COMPARED or not self._trust.is_due(doubtful):
+            return
+        shown = by_peer[doubtful][:SCORES_COMPARED]
+        scores = await self._embedder.embed([one.text for one in shown]) @ asking.vector
+        usual = self._arranged(asking.domain).usual(asking.vector)
+        if overstated([one.score for one in shown], [float(score) for score in scores], usual):
+            log.warning("a peer's scores are above what its previews bear out", peer=doubtful)
+            self._trust.lied(doubtful)
 
 
 def _found(peer: PeerId, hit: SearchHit) -> Found:

@@ -29,10 +29,15 @@ Count = Annotated[int, Meta(ge=1, le=(1 << 32) - 1)]
 
 
 class Centroid(Message, frozen=True, kw_only=True):
-    """A direction in embedding space: int8 components of a unit vector × 127, and the share of records near it."""
+    """A direction in embedding space, as int8 components whose largest is ±127, and the records around it.
+
+    `weight` is their share of all records, `focus` how closely they stand around it: the length of the mean of their
+    unit vectors.
+    """
 
     vector: Annotated[bytes, Meta(min_length=8, max_length=MAX_DIM)]
     weight: Ppm
+    focus: Ppm
 
 
 class Offer(Message, frozen=True, kw_only=True):

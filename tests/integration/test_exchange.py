@@ -44,10 +44,11 @@ class Place:
     pantry: Pantry
     folder: Path
 
-    def trader(self, peer: str, number: int) -> AbstractAsyncContextManager[Trader]:
+    def trader(self, peer: str, number: int, *, preview_wei: int = 0) -> AbstractAsyncContextManager[Trader]:
         key = bytes.fromhex(self.anvil.keys[number].removeprefix("0x"))
+        folder = self.folder / peer[-4:]
         return open_trader(
-            peer, key, self.hub, self.pantry, self.folder / peer[-4:], self.anvil.rpc_url, self.deployment
+            peer, key, self.hub, self.pantry, folder, self.anvil.rpc_url, self.deployment, preview_wei=preview_wei
         )
 
 

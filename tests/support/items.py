@@ -56,7 +56,7 @@ def an_offer(**changes: object) -> Offer:
         languages={"en": 1_000_000},
         quality=Quality(validity=900_000),
         model_id="sha256:test:mean",
-        sketch=[Centroid(vector=bytes([127, 0, 0, 0, 0, 0, 0, 0]), weight=1_000_000)],
+        sketch=[Centroid(vector=bytes([127, 0, 0, 0, 0, 0, 0, 0]), weight=1_000_000, focus=1_000_000)],
         dataset=1,
         offer_no=1,
         block=10,

@@ -31,20 +31,27 @@ from node.journal.cursors import Cursors
 from node.journal.deals import Deals
 from node.journal.demands import Demands as DemandStore
 from node.journal.feedback import FeedbackStore
+from node.journal.model_accounts import ModelAccounts
 from node.journal.publications import Publications
 from node.journal.transactions import Transactions
+from node.market.answering import Answering
 from node.market.catalog import Catalog
 from node.market.demands import DemandDesk
 from node.market.gossip import Gossip
 from node.market.kinds import Context
 from node.market.offers import OfferPolicy, Offers
+from node.market.previews import Previews
 from node.market.search import Search
 from node.observe.events import EventBus
 from node.refine import Facts, RawItem, Refiner, score_record
 from node.shard import Shard, open_shard
+from node.wallet.cover import Cover
+from node.wallet.erc1271 import ContractPayers
+from node.wallet.lanes import Lanes
+from node.wallet.till import Credit, Till
 from node.wallet.transact import Transactor, open_transactor
 from protocols.exchange.selling import Caution
-from protocols.ids import Cid, PeerId
+from protocols.ids import Address, Cid, PeerId
 from tests.support.accounts import HotWallet
 from tests.support.embedder import HashEmbedder
 from tests.support.wire import Hub, Wire
@@ -115,6 +122,8 @@ class Trader:
         search: Search,
         feedback: Feedback,
         rewards: Rewards,
+        lanes: Lanes,
+        till: Till,
         events: EventBus,
     ) -> None:
         self.account = account
@@ -135,6 +144,8 @@ class Trader:
         self.search = search
         self.feedback = feedback
         self.rewards = rewards
+        self.lanes = lanes
+        self.till = till
         self.events = events
 
     async def own(self, texts: Sequence[str], domain: str = "fashion") -> None:
@@ -156,8 +167,9 @@ class Trader:
 
 @asynccontextmanager
 async def open_trader(
-    peer: str, key: bytes, hub: Hub, pantry: Pantry, folder: Path, rpc_url: str, deployment: Deployment
-) -> AsyncIterator[Trader]:
+    peer: str, key: bytes, hub: Hub, pantry: Pantry, folder: Path, rpc_url: str, deployment: Deployment,
+    *, preview_wei: int = 0,
+) -> AsyncIterator[Trader]:  # fmt: skip
     """A trader that trades until the block ends; opened again on the same folder it goes on."""
     folder.mkdir(exist_ok=True)
     account, wire, events = HotWallet(key), hub.wire(peer), EventBus()
@@ -195,7 +207,22 @@ async def open_trader(
             embedder=embedder, store=DemandStore(journal), catalog=catalog, gossip=gossip, context=context,
             events=events, clock=_now, lifetime_s=3_600,
         )  # fmt: skip
-        search = Search(shard=shard, embedder=embedder, catalog=catalog, offers=offers, wire=wire)
+        bank, cover = Address(chain.bank.address), Cover(chain, fresh_s=0)
+        lanes = Lanes(
+            journal, cover, account, account.key, chain_id=chain.chain_id, bank=bank, max_spend_wei=10**24, clock=_now,
+        )  # fmt: skip
+        till = Till(
+            journal, cover, ContractPayers(chain), chain_id=chain.chain_id, bank=bank, credit=Credit(10**24),
+            clock=_now,
+        )  # fmt: skip
+        search = Search(
+            shard=shard, embedder=embedder, catalog=catalog, offers=offers, wire=wire,
+            previews=Previews(lanes, wire), events=events,
+        )  # fmt: skip
+        answering = Answering(
+            shard=shard, embedder=embedder, offers=offers, wire=wire, signer=account, till=till,
+            accounts=ModelAccounts(journal), price_wei=preview_wei, clock=_now,
+        )  # fmt: skip
         feedback = Feedback(
             wallet=account, chain=chain, transactor=transactor, store=FeedbackStore(journal), deals=deals,
             catalog=catalog, gossip=gossip, context=context, clock=_now,
@@ -203,7 +230,7 @@ async def open_trader(
         rewards = Rewards(
             wallet=account, chain=chain, transactor=transactor, publications=publications, models=NoModels()
         )
-        search.serve()
+        answering.serve()
         nursery = await enter(trio.open_nursery())
         stack.callback(hub.leave, wire)
         stack.callback(nursery.cancel_scope.cancel)
@@ -217,7 +244,7 @@ async def open_trader(
             account=account, wire=wire, chain=chain, transactor=transactor, shard=shard, embedder=embedder,
             catalog=catalog, gossip=gossip, offers=offers, purchases=purchases, sales=sales,
             desk=DealDesk(purchases, deals, Transactions(journal)), deals=deals, publications=publications,
-            demands=demands, search=search, feedback=feedback, rewards=rewards, events=events,
+            demands=demands, search=search, feedback=feedback, rewards=rewards, lanes=lanes, till=till, events=events,
         )  # fmt: skip
 
 

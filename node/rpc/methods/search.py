@@ -9,8 +9,10 @@ from msgspec import Meta
 from node.market.search import Search
 from node.rpc.method import Method
 from node.rpc.values import Amount, Domain, Limit, Result, Text, shown
+from protocols.wei import parse_wei
 
 Peers = Annotated[int, Meta(ge=0, le=64)]
+Token = Annotated[str, Meta(max_length=64)]
 
 
 def methods(search: Search) -> list[Method]:
@@ -22,11 +24,21 @@ def methods(search: Search) -> list[Method]:
         limit: Limit = 10,
         max_peers: Peers | None = None,
         budget: Amount = "0",
+        progress: Token = "",
     ) -> Result:
         """Find records by meaning: own ones whole, those of peers as a preview with the offer that sells them.
 
-        `budget` is the most that may be paid to peers that ask for it; 0 asks only those that answer for free.
+        `budget` is the most that may be paid for previews that cost; without it such hits come with their score only.
+        With a `progress` token the hits are told as they come, as events of the topic `search` that carry it.
         """
-        return dict(shown(await search.run(query, domain=domain, limit=limit, max_peers=max_peers)))
+        found = await search.run(
+            query,
+            domain=domain,
+            limit=limit,
+            max_peers=max_peers,
+            budget_wei=parse_wei(budget),
+            progress=progress,
+        )
+        return dict(shown(found))
 
     return [Method("search.run", run)]

@@ -242,7 +242,7 @@ def a_publication(records: list[str], **changes: Any) -> Publication:
     draft = Draft(
         title="Coats", domain="fashion", kind="records", licence="CC0-1.0", consent_root=bytes(32), cid="bafy",
         root=bytes(32), cells=1, cell_bytes=512, records=1, size_bytes=1, languages={}, quality=Quality(),
-        model_id="m", sketch=[Centroid(vector=b"sketch!!", weight=1)], floor_wei="0", expires_at=NOW,
+        model_id="m", sketch=[Centroid(vector=b"sketch!!", weight=1, focus=1)], floor_wei="0", expires_at=NOW,
     )  # fmt: skip
     row = Publication(
         publication="p1", state="announced", content_key=b"the key!" * 4, draft=msgspec.json.encode(draft),

@@ -1,0 +1,106 @@
+"""Buying previews of hits: one owner at a time, within a budget, at most one purchase ahead of what was delivered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+import structlog
+import trio
+
+from node.market.ports import Wire
+from node.network.errors import NetworkError
+from node.wallet.errors import AheadTooFar, WalletError
+from protocols.codec import decode, encode
+from protocols.errors import ProtocolError
+from protocols.ids import Address, PeerId, parse_address
+from protocols.search.messages import (
+    LANE,
+    MAX_REPLY_BYTES,
+    PREVIEWS,
+    PreviewReply,
+    PreviewRequest,
+    SearchTerms,
+)
+from protocols.voucher import Voucher
+from protocols.wei import parse_wei
+
+log = structlog.get_logger(__name__)
+
+TIMEOUT_S = 5.0
+
+
+class Purse(Protocol):
+    """The payer's side of vouchers. What signs may raise WalletError."""
+
+    async def promised(self, payee: Address, lane: int) -> int:
+        """The sum of the newest voucher we signed on a lane."""
+        ...
+
+    async def pay(self, payee: Address, lane: int, price_wei: int) -> Voucher:
+        """A voucher for one more purchase. While the last one is outstanding, its voucher comes again."""
+        ...
+
+    async def promise(self, payee: Address, lane: int, cumulative_wei: int) -> Voucher:
+        """A voucher up to this sum; the newest one when the sum is not above it."""
+        ...
+
+    async def received(self, payee: Address, lane: int) -> None:
+        """What was paid for has come."""
+        ...
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """The previews of the first places, and what they cost in base units."""
+
+    previews: list[str] = []
+    paid_wei: int = 0
+
+
+class Previews:
+    """Opens hits that cost."""
+
+    def __init__(self, purse: Purse, wire: Wire) -> None:
+        self._purse = purse
+        self._wire = wire
+        self._lanes: dict[Address, trio.Lock] = defaultdict(trio.Lock)
+
+    async def open(
+        self, peer: PeerId, query: bytes, terms: SearchTerms, places: Sequence[int], budget_wei: int
+    ) -> Opened:
+        """As many of the places as the budget allows, in their order; none when the owner or the wallet refuses."""
+        try:
+            price_wei, payee = parse_wei(terms.price_wei), parse_address(terms.payee)
+            wanted = list(places[: budget_wei // max(price_wei, 1)])
+            if not wanted or len(query) != 16:
+                return Opened()
+            async with self._lanes[payee]:
+                return await self._buy(peer, query, payee, wanted, price_wei * len(wanted))
+        except (NetworkError, ProtocolError, WalletError) as err:
+            log.info("previews were not opened", peer=peer, reason=str(err))
+            return Opened()
+
+    async def _buy(self, peer: PeerId, query: bytes, payee: Address, places: list[int], cost_wei: int) -> Opened:
+        try:
+            voucher = await self._purse.pay(payee, LANE, cost_wei)
+        except AheadTooFar:  # less than this is outstanding: it is shown, and the terms say what of it was served
+            voucher = await self._purse.promise(payee, LANE, 0)
+        reply = await self._ask(peer, query, places, voucher)
+        if reply.refused and reply.terms is not None:
+            served = parse_wei(reply.terms.served_wei)
+            # what we took for lost was served after all; nobody is believed beyond what we signed
+            if served <= await self._purse.promised(payee, LANE):
+                voucher = await self._purse.promise(payee, LANE, served + cost_wei)
+                reply = await self._ask(peer, query, places, voucher)
+        if len(reply.previews) != len(places):
+            log.info("previews were refused", peer=peer, reason=reply.refused)
+            return Opened()
+        await self._purse.received(payee, LANE)
+        return Opened(reply.previews, cost_wei)
+
+    async def _ask(self, peer: PeerId, query: bytes, places: list[int], voucher: Voucher) -> PreviewReply:
+        request = encode(PreviewRequest(query=query, places=places, voucher=voucher))
+        raw = await self._wire.request(peer, PREVIEWS, request, timeout_s=TIMEOUT_S, max_reply_bytes=MAX_REPLY_BYTES)
+        return decode(raw, PreviewReply, max_bytes=MAX_REPLY_BYTES)
