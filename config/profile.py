@@ -25,7 +25,7 @@ from msgspec import Meta
 
 from config.amounts import Wei, parse_amount
 
-CONTRACTS = ("token", "registry", "oracle", "sale", "bank", "models", "rewards", "reputation", "directory")
+CONTRACTS = ("token", "registry", "oracle", "sale", "bank", "models", "rewards", "stakes", "reputation", "directory")
 
 
 class ChainFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +45,7 @@ class Contracts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     bank: str = ""
     models: str = ""
     rewards: str = ""
+    stakes: str = ""
     reputation: str = ""
     directory: str = ""
 
@@ -57,6 +58,13 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     dispute_window_s: Annotated[int, Meta(ge=1)] = 3_600
     exit_delay_s: Annotated[int, Meta(ge=1)] = 86_400
     challenge_window_s: Annotated[int, Meta(ge=0)] = 3_600
+    ruling_window_s: Annotated[int, Meta(ge=1)] = 259_200
+    challenge_stake_wei: Wei = parse_amount("1tok")
+    arbiter: Annotated[str, Meta(pattern="^(|deployer|0x[0-9a-fA-F]{40})\\Z")] = ""
+    unbonding_delay_s: Annotated[int, Meta(ge=1)] = 604_800
+    reward_epoch_s: Annotated[int, Meta(ge=1)] = 86_400
+    reward_challenge_window_s: Annotated[int, Meta(ge=0)] = 86_400
+    proposer_stake_wei: Wei = parse_amount("1tok")
     holdback_bps: Annotated[int, Meta(ge=0, le=5_000)] = 2_000
     feedback_window_s: Annotated[int, Meta(ge=1)] = 86_400
     directory_delay_s: Annotated[int, Meta(ge=0)] = 172_800

@@ -21,6 +21,7 @@ NAMES = (
     "KeySale",
     "VoucherBank",
     "ModelRegistry",
+    "StakeVault",
     "RewardPool",
     "Reputation",
     "Directory",

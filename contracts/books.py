@@ -54,6 +54,7 @@ def audit(rpc_url: str, addresses: Mapping[str, str], from_block: int = 0) -> Bo
     holders = sorted({t[side] for t in transfers for side in ("from", "to")} - {ZERO})
     balances = dict(zip(holders, chain.views("token", "balanceOf", ((h,) for h in holders)), strict=True))
     owed = {"sale": _sale(chain), "bank": _bank(chain), "models": _models(chain), "rewards": _rewards(chain, transfers)}
+    owed["stakes"] = _stakes(chain)
     held = dict(zip(owed, chain.views("token", "balanceOf", ((addresses[name],) for name in owed)), strict=True))
     accounts = {name: Account(held[name], owed[name]) for name in owed}
     total = sum(balances.values())
@@ -103,6 +104,16 @@ def _rewards(chain: _Snapshot, transfers: list[dict[str, Any]]) -> int:
     return int(granted - taken)
 
 
+def _stakes(chain: _Snapshot) -> int:
+    """Free, leaving and bound stakes, and what slashing earned."""
+    people = sorted({e["who"] for e in chain.events("stakes", "Staked")})
+    holds = sorted({(e["who"], e["slasher"]) for e in chain.events("stakes", "Bound")})
+    winners = sorted({e["to"] for e in chain.events("stakes", "Slashed")})
+    own = sum(account[0] + account[1] for account in chain.views("stakes", "accounts", ((who,) for who in people)))
+    bound = sum(chain.views("stakes", "bound", holds))
+    return int(own + bound + sum(chain.views("stakes", "credit", ((who,) for who in winners))))
+
+
 class _Snapshot:
     """The suite at one block."""
 
@@ -112,6 +123,7 @@ class _Snapshot:
         "bank": "VoucherBank",
         "models": "ModelRegistry",
         "rewards": "RewardPool",
+        "stakes": "StakeVault",
     }
 
     def __init__(self, rpc_url: str, addresses: Mapping[str, str], from_block: int) -> None:

@@ -24,6 +24,7 @@ from contracts.bindings.registry import DataRegistry
 from contracts.bindings.reputation import Reputation
 from contracts.bindings.rewards import RewardPool
 from contracts.bindings.sale import KeySale
+from contracts.bindings.stakes import StakeVault
 from contracts.bindings.token import SchwungToken
 from contracts.errors import BadReply, Reverted, RpcError, WrongChain
 from contracts.rpc import TIMEOUT_S, ChainRpc, open_rpc
@@ -46,6 +47,7 @@ class Chain:
         self.bank = VoucherBank(rpc, addresses["bank"], _abi("VoucherBank"))
         self.models = ModelRegistry(rpc, addresses["models"], _abi("ModelRegistry"))
         self.rewards = RewardPool(rpc, addresses["rewards"], _abi("RewardPool"))
+        self.stakes = StakeVault(rpc, addresses["stakes"], _abi("StakeVault"))
         self.reputation = Reputation(rpc, addresses["reputation"], _abi("Reputation"))
         self.directory = Directory(rpc, addresses["directory"], _abi("Directory"))
         bindings = [
@@ -56,6 +58,7 @@ class Chain:
             self.bank,
             self.models,
             self.rewards,
+            self.stakes,
             self.reputation,
             self.directory,
         ]

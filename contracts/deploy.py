@@ -1,7 +1,8 @@
 """Deploy the suite with web3.py, synchronously: for the devnet, for tests, and for an operator's testnet.
 
-The oracle obeys one reporter, the RewardPool, and the pool names the oracle: both are immutable, so the pool's
-address is computed from the deployer's nonce before the oracle is deployed. Nothing is wired by a setter afterwards.
+The oracle obeys one reporter, the RewardPool, and the pool names the oracle; the stake vault obeys the registry of
+models and the pool, which name the vault. All are immutable, so addresses are computed from the deployer's nonce
+beforehand. Nothing is wired by a setter afterwards.
 
 DeployError: the chain refused; the message says which contract and why
 """
@@ -21,7 +22,7 @@ from web3.exceptions import Web3Exception
 from web3.types import Nonce
 
 from contracts.artifact import load
-from contracts.params import Deployment, DeployParams, text32
+from contracts.params import DEPLOYER, Deployment, DeployParams, text32
 
 __all__ = ["DeployError", "DeployParams", "Deployment", "deploy"]
 
@@ -110,13 +111,14 @@ def _create_all(deployer: Deployer, params: DeployParams) -> dict[str, ChecksumA
     sale = deployer.create(
         "KeySale", token, registry, *windows, params.min_bond_wei, params.fee_bps, guardian, *holdback
     )
-    models = deployer.create(
-        "ModelRegistry", token, bank, registry, params.challenge_window_s, params.fee_bps, guardian
-    )
+    # In this order: vault, models, oracle, rewards.
+    slashers = [create_address(admin, deployer.nonce + 1), create_address(admin, deployer.nonce + 3)]
+    stakes = deployer.create("StakeVault", token, params.unbonding_delay_s, slashers)
+    models = deployer.create("ModelRegistry", token, bank, registry, stakes, _model_rules(admin, params), guardian)
     reporter = create_address(admin, deployer.nonce + 1)
     terms = (params.default_base_wei, params.epoch_length_s, params.clamp_ppm)
     oracle = deployer.create("PriceOracle", registry, reporter, admin, *terms)
-    rewards = deployer.create("RewardPool", token, sale, bank, models, oracle, params.alpha_ppm, params.beta_ppm)
+    rewards = deployer.create("RewardPool", token, sale, bank, models, oracle, stakes, _reward_rules(params))
     reputation = deployer.create("Reputation", sale, bank, models)
     addresses = {
         "token": token,
@@ -126,11 +128,25 @@ def _create_all(deployer: Deployer, params: DeployParams) -> dict[str, ChecksumA
         "bank": bank,
         "models": models,
         "rewards": rewards,
+        "stakes": stakes,
         "reputation": reputation,
     }
     names = [text32(name) for name in addresses]
     directory = deployer.create("Directory", admin, params.directory_delay_s, names, list(addresses.values()))
     return addresses | {"directory": directory}
+
+
+def _model_rules(admin: str, params: DeployParams) -> tuple[Any, ...]:
+    """`ModelTypes.Rules`."""
+    arbiter = to_checksum_address(admin if params.arbiter == DEPLOYER else params.arbiter)
+    windows = (params.challenge_window_s, params.ruling_window_s)
+    return (*windows, params.challenge_stake_wei, params.fee_bps, arbiter)
+
+
+def _reward_rules(params: DeployParams) -> tuple[int, ...]:
+    """`RewardTypes.Rules`."""
+    shares = (params.alpha_ppm, params.beta_ppm)
+    return (*shares, params.proposer_stake_wei, params.reward_epoch_s, params.reward_challenge_window_s)
 
 
 def _set_prices(deployer: Deployer, oracle: ChecksumAddress, params: DeployParams) -> None:

@@ -7,6 +7,7 @@ import msgspec
 TOKEN = 10**18
 PPM = 1_000_000
 ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
+DEPLOYER = "deployer"
 
 # Default base: a hundredth of a token a record, so that a dataset of some hundred records costs a few tokens.
 DEFAULT_BASE_WEI = TOKEN // 100
@@ -19,7 +20,11 @@ class DeployParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deliver_window_s: int = 3600  # a seller daemon that restarts must make it
     dispute_window_s: int = 3600  # fetch, decrypt and check the largest payload, twice
     exit_delay_s: int = 3600  # payees look at the chain at least this often
-    challenge_window_s: int = 0  # before a model's revenue may be claimed; 0 suits a devnet only
+    challenge_window_s: int = 0  # before a model's revenue may be claimed; 0 suits a devnet only: nobody can challenge
+    ruling_window_s: int = 259_200  # three days for the arbiter; then the challenge lapses
+    challenge_stake_wei: int = TOKEN  # the publisher's and the challenger's; half of the loser's is burnt
+    arbiter: str = ZERO_ADDRESS  # rules on challenged weights; DEPLOYER names whoever deploys; zero: no challenges
+    unbonding_delay_s: int = 604_800  # longer than any challenge with its ruling
     min_bond_wei: int = TOKEN
     fee_bps: int = 250
     holdback_bps: int = 2_000  # of every paid price, released after the feedback window; at most 5,000
@@ -33,6 +38,9 @@ class DeployParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reward_grant_wei: int = 10_000_000 * TOKEN
     alpha_ppm: int = 800_000  # all rewards <= 0.8 of all fees burnt
     beta_ppm: int = 800_000  # one reward <= 0.8 of its own fee
+    reward_epoch_s: int = 86_400  # between two proposals of lanes' rewards
+    reward_challenge_window_s: int = 86_400  # a node that looks once a day sees a false line in time
+    proposer_stake_wei: int = TOKEN
     guardian: str = ZERO_ADDRESS  # may stop entry; zero: nobody can
 
 

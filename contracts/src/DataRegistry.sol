@@ -103,6 +103,12 @@ contract DataRegistry {
         return _datasets[id];
     }
 
+    /// What a model's split goes by, in one slot.
+    function facts(uint64 id) external view returns (address owner_, uint32 records, uint32 qualityPpm, bool active) {
+        Dataset storage d = _datasets[id];
+        return (d.owner, d.records, d.qualityPpm, isActive(id));
+    }
+
     /// What a dispute needs, in two slots.
     function commitment(uint64 id) external view returns (bytes32 root, uint32 cells) {
         Dataset storage d = _datasets[id];

@@ -3,100 +3,49 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {DataRegistry} from "./DataRegistry.sol";
 import {EntryPause} from "./EntryPause.sol";
 import {Fees} from "./Fees.sol";
+import {ModelChallenges} from "./ModelChallenges.sol";
+import {StakeVault} from "./StakeVault.sol";
 import {VoucherBank} from "./VoucherBank.sol";
+import {Weights} from "./Weights.sol";
 
 /// Models, and the way of their revenue to the people whose data trained them. API users' vouchers name this contract as payee
-/// and the model's lane; `settle` brings them in. After the fee, `publisherBps` belong to the publisher and the rest to the
-/// contributors by the Merkle root of their weights: leaf = keccak(keccak(abi.encode(index, to, weight))).
+/// and the model's lane; `settle` brings them in. In this order: the fee burns, `parentBps` go to the model this one was built
+/// on, `publisherBps` of the rest to the publisher, what is left to the owners of the datasets by their weights.
 ///
-/// Whatever the root says, a model never pays out more than it received, and the publisher's share is not the contributors'.
-contract ModelRegistry is EntryPause {
+/// The root of the weights is computed here from the list itself, so no root can leave out, exceed or pay a stranger: a share
+/// goes to whom the DataRegistry says the dataset belongs, dataset 0's to the publisher.
+contract ModelRegistry is ModelChallenges, EntryPause {
     using SafeERC20 for IERC20;
 
-    struct Model {
-        address publisher; // slot 0, with the two below
-        uint16 publisherBps;
-        uint64 activeAt; // claims begin: until then contributors can compare the root with the training's attribution
-        bytes32 weightsRoot;
-        uint128 totalWeight;
-        uint96 pricePerUnit;
-        uint128 received; // net of fees, ever
-        uint128 paidOut; // to contributors, ever
-        uint128 publisherPaid;
-    }
-
-    struct Share {
-        bytes32 modelId;
-        uint256 index;
-        address to;
-        uint128 weight;
-        bytes32[] proof;
-    }
-
-    uint256 private constant BPS = 10_000;
-    uint256 public constant MAX_DATASETS = 256;
     uint256 public constant MAX_CID_BYTES = 128;
+    /// Whatever the terms: a twentieth of the revenue is split by the weights, if others than the publisher have a part.
+    uint256 public constant MAX_PUBLISHER_BPS = 9_000;
+    uint256 public constant MAX_PARENT_BPS = 5_000;
 
     IERC20 public immutable token;
     VoucherBank public immutable bank;
-    DataRegistry public immutable registry;
-    uint64 public immutable challengeWindow; // seconds
     uint16 public immutable feeBps;
 
-    mapping(bytes32 modelId => Model) private _models;
     mapping(uint64 lane => bytes32 modelId) public modelOfLane;
     mapping(bytes32 modelId => mapping(uint256 index => uint128)) public claimed;
     uint128 public feesDue;
     uint128 public feesBurnt;
 
-    event Published(
-        bytes32 indexed modelId,
-        address indexed publisher,
-        uint64 lane,
-        bytes32 weightsRoot,
-        uint128 totalWeight,
-        uint16 publisherBps,
-        uint96 pricePerUnit,
-        uint64[] datasets,
-        bytes cid
-    );
-    event Paid(bytes32 indexed modelId, address indexed from, uint256 gross, uint256 fee);
-    event Claimed(bytes32 indexed modelId, uint256 indexed index, address indexed to, uint256 amount);
-    event PublisherClaimed(bytes32 indexed modelId, address indexed publisher, uint256 amount);
-    event FeesBurnt(uint256 fees);
-
-    error FeeTooHigh();
-    error ModelExists();
-    error LaneTaken();
-    error UnknownModel();
-    error NoWeights();
-    error ShareTooHigh();
-    error TooManyDatasets();
-    error CidTooLong();
-    error DatasetNotActive(uint64 dataset);
-    error WrongLane();
-    error NotYetActive();
-    error BadProof();
-    error WeightsExceedTotal();
-
     constructor(
         IERC20 token_,
         VoucherBank bank_,
         DataRegistry registry_,
-        uint64 challengeWindow_,
-        uint16 feeBps_,
+        StakeVault stakes_,
+        Rules memory rules,
         address guardian_
-    ) EntryPause(guardian_) {
-        if (feeBps_ > 1_000) revert FeeTooHigh();
+    ) ModelChallenges(registry_, stakes_, rules) EntryPause(guardian_) {
+        if (rules.feeBps > 1_000) revert FeeTooHigh();
         token = token_;
         bank = bank_;
-        registry = registry_;
-        challengeWindow = challengeWindow_;
-        feeBps = feeBps_;
+        feeBps = rules.feeBps;
     }
 
     function laneOf(bytes32 modelId) public pure returns (uint64) {
@@ -104,28 +53,32 @@ contract ModelRegistry is EntryPause {
     }
 
     /// A new training run is a new model with a new id. The lane must be free, or two models would earn on one.
+    /// `datasets` ascending, 0 for the publisher's own unregistered data; `weightsPpm` sum to a million (see Weights). Binds
+    /// the publisher's stake when others' data take part.
     function publish(
-        bytes32 modelId,
-        bytes32 weightsRoot,
-        uint128 totalWeight,
-        uint16 publisherBps,
-        uint96 pricePerUnit,
+        Terms calldata terms,
         uint64[] calldata datasets,
+        uint32[] calldata weightsPpm,
         bytes calldata cid
     ) external whenEntryOpen {
-        if (publisherBps > BPS) revert ShareTooHigh();
-        // Without weights everything must be the publisher's, or money would have no owner.
-        if ((totalWeight == 0 || weightsRoot == 0) && publisherBps != BPS) revert NoWeights();
         if (cid.length > MAX_CID_BYTES) revert CidTooLong();
-        _bind(modelId, datasets);
-        Model storage m = _models[modelId];
+        bool others = Weights.check(registry, datasets, weightsPpm, msg.sender);
+        if (terms.publisherBps > (others ? MAX_PUBLISHER_BPS : BPS)) revert ShareTooHigh();
+        _checkParent(terms);
+        _takeLane(terms.modelId);
+        Model storage m = _models[terms.modelId];
         m.publisher = msg.sender;
-        m.publisherBps = publisherBps;
-        m.activeAt = uint64(block.timestamp) + challengeWindow;
-        m.weightsRoot = weightsRoot;
-        m.totalWeight = totalWeight;
-        m.pricePerUnit = pricePerUnit;
-        _announce(modelId, m, datasets, cid);
+        m.publisherBps = terms.publisherBps;
+        m.parentBps = terms.parentBps;
+        m.childBps = terms.childBps;
+        m.activeAt = uint40(block.timestamp + challengeWindow);
+        m.weightsRoot = Weights.root(datasets, weightsPpm);
+        m.pricePerUnit = terms.pricePerUnit;
+        if (terms.parent != 0) m.parent = terms.parent;
+        emit Published(
+            terms.modelId, msg.sender, laneOf(terms.modelId), m.weightsRoot, terms, datasets, weightsPpm, cid
+        );
+        if (others) _stakeFor(m);
     }
 
     // ------------------------------------------------------------------------------------------------------ money in
@@ -147,37 +100,45 @@ contract ModelRegistry is EntryPause {
         token.safeTransferFrom(msg.sender, address(this), amount);
     }
 
+    /// Hands the parent's share of what a model received on to the parent, where it is split by the parent's terms: the fee
+    /// was burnt when the money came in. Anyone may push it.
+    function claimParent(bytes32 modelId) external returns (uint256 amount) {
+        Model storage m = _known(modelId);
+        amount = _parentShare(m) - m.parentPaid;
+        if (amount == 0) return 0;
+        m.parentPaid += uint128(amount);
+        _models[m.parent].received += uint128(amount);
+        emit ParentPaid(modelId, m.parent, amount);
+    }
+
     // ------------------------------------------------------------------------------------------------------ money out
 
-    /// Sends a contributor what his weight earned since his last claim. Anyone may push it; it goes to `to`.
-    function claim(bytes32 modelId, uint256 index, address to, uint128 weight, bytes32[] calldata proof)
+    /// Sends a dataset's owner what its weight earned since the last claim. Anyone may push it.
+    function claim(bytes32 modelId, uint256 index, uint64 dataset, uint32 weightPpm, bytes32[] calldata proof)
         public
         returns (uint256 amount)
     {
         Model storage m = _known(modelId);
+        if (m.phase == Phase.Challenged) revert UnderChallenge();
         if (block.timestamp < m.activeAt) revert NotYetActive();
-        bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(index, to, weight))));
-        if (!MerkleProof.verifyCalldata(proof, m.weightsRoot, leaf)) revert BadProof();
-        uint256 pool = m.received - _publisherShare(m);
-        uint256 due = pool * weight / m.totalWeight;
-        uint256 before = claimed[modelId][index];
-        if (due <= before) return 0;
-        amount = due - before;
-        // A root whose weights exceed the total must not eat the publisher's or other models' money.
-        if (m.paidOut + amount > pool) revert WeightsExceedTotal();
-        claimed[modelId][index] = uint128(due);
+        _requireLeaf(m, index, dataset, weightPpm, proof);
+        amount = contributorDue(modelId, index, weightPpm);
+        if (amount == 0) return 0;
+        claimed[modelId][index] += uint128(amount);
         m.paidOut += uint128(amount);
-        emit Claimed(modelId, index, to, amount);
+        address to = dataset == 0 ? m.publisher : registry.owner(dataset);
+        emit Claimed(modelId, index, to, dataset, amount);
         token.safeTransfer(to, amount);
     }
 
     function claimMany(Share[] calldata shares) external returns (uint256 total) {
         for (uint256 i; i < shares.length; ++i) {
             Share calldata s = shares[i];
-            total += claim(s.modelId, s.index, s.to, s.weight, s.proof);
+            total += claim(s.modelId, s.index, s.dataset, s.weightPpm, s.proof);
         }
     }
 
+    /// The publisher's share does not depend on the weights: neither window nor challenge holds it.
     function claimPublisher(bytes32 modelId) external returns (uint256 amount) {
         Model storage m = _known(modelId);
         amount = _publisherShare(m) - m.publisherPaid;
@@ -198,21 +159,23 @@ contract ModelRegistry is EntryPause {
 
     // ------------------------------------------------------------------------------------------------------ views
 
-    function models(bytes32 modelId) external view returns (Model memory) {
-        return _models[modelId];
-    }
-
     /// What the publisher may claim now.
     function publisherDue(bytes32 modelId) external view returns (uint256) {
         Model storage m = _models[modelId];
         return _publisherShare(m) - m.publisherPaid;
     }
 
-    /// What a leaf may claim now; the caller's proof decides whether the leaf exists.
-    function contributorDue(bytes32 modelId, uint256 index, uint128 weight) external view returns (uint256) {
+    /// What `claimParent` would move now.
+    function parentDue(bytes32 modelId) external view returns (uint256) {
         Model storage m = _models[modelId];
-        if (m.totalWeight == 0) return 0;
-        uint256 due = (m.received - _publisherShare(m)) * weight / m.totalWeight;
+        return _parentShare(m) - m.parentPaid;
+    }
+
+    /// What a leaf may claim, once claims are open; the caller's proof decides whether the leaf exists.
+    function contributorDue(bytes32 modelId, uint256 index, uint32 weightPpm) public view returns (uint256) {
+        Model storage m = _models[modelId];
+        uint256 pool = m.received - _parentShare(m) - _publisherShare(m);
+        uint256 due = pool * weightPpm / Weights.WHOLE;
         uint256 before = claimed[modelId][index];
         return due > before ? due - before : 0;
     }
@@ -220,7 +183,7 @@ contract ModelRegistry is EntryPause {
     /// All that the contract owes for one model.
     function owedFor(bytes32 modelId) external view returns (uint256) {
         Model storage m = _models[modelId];
-        return uint256(m.received) - m.paidOut - m.publisherPaid;
+        return uint256(m.received) - m.paidOut - m.publisherPaid - m.parentPaid;
     }
 
     function feeOf(uint256 amount) public view returns (uint256) {
@@ -229,34 +192,21 @@ contract ModelRegistry is EntryPause {
 
     // ------------------------------------------------------------------------------------------------------ private
 
-    function _known(bytes32 modelId) private view returns (Model storage m) {
-        m = _models[modelId];
-        if (m.publisher == address(0)) revert UnknownModel();
+    function _checkParent(Terms calldata terms) private view {
+        if (terms.parentBps > MAX_PARENT_BPS || terms.childBps > MAX_PARENT_BPS) revert ShareTooHigh();
+        if (terms.parent == 0) {
+            if (terms.parentBps != 0) revert UnknownModel();
+        } else if (terms.parentBps < _known(terms.parent).childBps) {
+            revert ParentShareTooLow();
+        }
     }
 
-    function _bind(bytes32 modelId, uint64[] calldata datasets) private {
+    function _takeLane(bytes32 modelId) private {
+        if (modelId == 0) revert BadModelId();
         if (_models[modelId].publisher != address(0)) revert ModelExists();
         uint64 lane = laneOf(modelId);
         if (modelOfLane[lane] != 0) revert LaneTaken();
-        if (datasets.length > MAX_DATASETS) revert TooManyDatasets();
-        for (uint256 i; i < datasets.length; ++i) {
-            if (!registry.isActive(datasets[i])) revert DatasetNotActive(datasets[i]);
-        }
         modelOfLane[lane] = modelId;
-    }
-
-    function _announce(bytes32 modelId, Model storage m, uint64[] calldata datasets, bytes calldata cid) private {
-        emit Published(
-            modelId,
-            msg.sender,
-            laneOf(modelId),
-            m.weightsRoot,
-            m.totalWeight,
-            m.publisherBps,
-            m.pricePerUnit,
-            datasets,
-            cid
-        );
     }
 
     function _requireLane(VoucherBank.Item[] calldata items, uint256 lane) private pure {
@@ -299,7 +249,11 @@ contract ModelRegistry is EntryPause {
         emit Paid(modelId, msg.sender, gross, fee);
     }
 
+    function _parentShare(Model storage m) private view returns (uint256) {
+        return uint256(m.received) * m.parentBps / BPS;
+    }
+
     function _publisherShare(Model storage m) private view returns (uint256) {
-        return uint256(m.received) * m.publisherBps / BPS;
+        return (m.received - _parentShare(m)) * m.publisherBps / BPS;
     }
 }

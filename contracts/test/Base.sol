@@ -9,10 +9,13 @@ import {DataRegistry} from "../src/DataRegistry.sol";
 import {Directory} from "../src/Directory.sol";
 import {KeySale} from "../src/KeySale.sol";
 import {ModelRegistry} from "../src/ModelRegistry.sol";
+import {ModelTypes} from "../src/ModelTypes.sol";
 import {PriceOracle} from "../src/PriceOracle.sol";
 import {Reputation} from "../src/Reputation.sol";
 import {RewardPool} from "../src/RewardPool.sol";
+import {RewardTypes} from "../src/RewardTypes.sol";
 import {SchwungToken} from "../src/SchwungToken.sol";
+import {StakeVault} from "../src/StakeVault.sol";
 import {VoucherBank} from "../src/VoucherBank.sol";
 
 /// The whole suite, and the people who use it. Arguments of a call are computed before `vm.prank`: a prank is spent by the
@@ -23,7 +26,11 @@ abstract contract Base is Test {
     uint64 internal constant DELIVER = 1 hours;
     uint64 internal constant DISPUTE = 2 hours;
     uint64 internal constant EXIT = 3 hours;
-    uint64 internal constant CHALLENGE = 1 days;
+    uint64 internal constant CHALLENGE = 1 days; // of weights and of rewards
+    uint64 internal constant RULING = 2 days;
+    uint64 internal constant UNBONDING = 7 days;
+    uint64 internal constant EPOCH = 1 days;
+    uint96 internal constant STAKE = 10e18; // of publishers, challengers and proposers
     uint16 internal constant FEE_BPS = 250;
     uint16 internal constant HOLDBACK_BPS = 2_000;
     uint64 internal constant FEEDBACK = 12 hours;
@@ -36,6 +43,7 @@ abstract contract Base is Test {
 
     address internal admin = makeAddr("admin");
     address internal guardian = makeAddr("guardian");
+    address internal arbiter = makeAddr("arbiter");
     address internal alice = makeAddr("alice"); // sells
     address internal bob;
     uint256 internal bobKey;
@@ -50,6 +58,7 @@ abstract contract Base is Test {
     ModelRegistry internal models;
     PriceOracle internal oracle;
     RewardPool internal rewards;
+    StakeVault internal stakes;
     Reputation internal reputation;
     Directory internal directory;
 
@@ -62,10 +71,7 @@ abstract contract Base is Test {
         registry = new DataRegistry();
         bank = new VoucherBank(IERC20(address(token)), EXIT, guardian);
         sale = newSale(HOLDBACK_BPS, FEEDBACK);
-        models = new ModelRegistry(IERC20(address(token)), bank, registry, CHALLENGE, FEE_BPS, guardian);
-        address pool = vm.computeCreateAddress(admin, vm.getNonce(admin) + 1);
-        oracle = new PriceOracle(registry, pool, admin, TOKEN / 100, 1 days, 250_000);
-        rewards = new RewardPool(IERC20(address(token)), sale, bank, models, oracle, ALPHA, BETA);
+        newModelsAndRewards(admin, CHALLENGE, CHALLENGE);
         reputation = new Reputation(sale, bank, models);
         directory = newDirectory();
         token.approve(address(rewards), 1_000_000 * TOKEN);
@@ -90,6 +96,22 @@ abstract contract Base is Test {
         );
     }
 
+    /// Vault, models, oracle, pool, which name one another: `deployer`, who is pranked, makes them in this order.
+    function newModelsAndRewards(address deployer, uint64 modelWindow, uint64 rewardWindow) internal {
+        uint256 nonce = vm.getNonce(deployer);
+        address[] memory slashers = new address[](2);
+        slashers[0] = vm.computeCreateAddress(deployer, nonce + 1);
+        slashers[1] = vm.computeCreateAddress(deployer, nonce + 3);
+        IERC20 erc20 = IERC20(address(token));
+        stakes = new StakeVault(erc20, UNBONDING, slashers);
+        ModelTypes.Rules memory rules = ModelTypes.Rules(modelWindow, RULING, STAKE, FEE_BPS, arbiter);
+        models = new ModelRegistry(erc20, bank, registry, stakes, rules, guardian);
+        oracle = new PriceOracle(registry, slashers[1], admin, TOKEN / 100, 1 days, 250_000);
+        rewards = new RewardPool(
+            erc20, sale, bank, models, oracle, stakes, RewardTypes.Rules(ALPHA, BETA, STAKE, EPOCH, rewardWindow)
+        );
+    }
+
     function newDirectory() private returns (Directory) {
         bytes32[] memory names = new bytes32[](2);
         address[] memory targets = new address[](2);
@@ -105,6 +127,7 @@ abstract contract Base is Test {
         token.approve(address(sale), type(uint256).max);
         token.approve(address(bank), type(uint256).max);
         token.approve(address(models), type(uint256).max);
+        token.approve(address(stakes), type(uint256).max);
         vm.stopPrank();
     }
 
@@ -120,6 +143,15 @@ abstract contract Base is Test {
         uint64 dataset = register(seller, keccak256("root"), 4);
         vm.prank(seller);
         return sale.offer(dataset, price, bond);
+    }
+
+    /// A model of the publisher's own data alone.
+    function publishAlone(address who, bytes32 modelId, uint16 publisherBps) internal {
+        uint64[] memory own = new uint64[](1);
+        uint32[] memory all = new uint32[](1);
+        all[0] = 1_000_000;
+        vm.prank(who);
+        models.publish(ModelTypes.Terms(modelId, publisherBps, 1, 0, 0, 0), own, all, "");
     }
 
     // ------------------------------------------------------------------------------------------------ the exchange

@@ -193,9 +193,7 @@ contract ReputationTest is Base {
     // ------------------------------------------------------------------------------------------------ lanes
 
     function publish() internal {
-        uint64[] memory none;
-        vm.prank(alice);
-        models.publish(MODEL, 0, 0, 10_000, 1, none, "");
+        publishAlone(alice, MODEL, 10_000);
     }
 
     function use(uint256 key, address payer, uint96 cumulative) internal {

@@ -171,7 +171,7 @@ def template() -> Parameters:
 
 def deploy_params(parameters: Parameters) -> Any:
     """A network file's parameters as constructor arguments; the rest as the contracts' defaults."""
-    from contracts.params import DeployParams
+    from contracts.params import ZERO_ADDRESS, DeployParams
 
     return DeployParams(
         fee_bps=parameters.fee_bps,
@@ -179,6 +179,13 @@ def deploy_params(parameters: Parameters) -> Any:
         dispute_window_s=parameters.dispute_window_s,
         exit_delay_s=parameters.exit_delay_s,
         challenge_window_s=parameters.challenge_window_s,
+        ruling_window_s=parameters.ruling_window_s,
+        challenge_stake_wei=int(parameters.challenge_stake_wei),
+        arbiter=parameters.arbiter or ZERO_ADDRESS,
+        unbonding_delay_s=parameters.unbonding_delay_s,
+        reward_epoch_s=parameters.reward_epoch_s,
+        reward_challenge_window_s=parameters.reward_challenge_window_s,
+        proposer_stake_wei=int(parameters.proposer_stake_wei),
         holdback_bps=parameters.holdback_bps,
         feedback_window_s=parameters.feedback_window_s,
         directory_delay_s=parameters.directory_delay_s,

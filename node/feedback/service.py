@@ -1,6 +1,6 @@
 """Give and collect ratings: signed, gossiped, rewarded on chain, counted only when the chain knows their ticket.
 
-    give     journal -> gossip -> RewardPool.rewardSale / rewardLane     (the pool moves the oracle's price with it)
+    give     journal -> gossip -> RewardPool.rewardSale     (the pool moves the oracle's price with it)
     list     what was heard, each with whether its ticket is real
 
 A reward stays below the fee that the rated payment burnt, so rating oneself costs more than it earns.
@@ -157,8 +157,9 @@ class Feedback:
         item_hash = bytes.fromhex(given.feedback)
         if rating.subject_kind == "offer":
             call = self._chain.rewards.reward_sale(int(given.ticket), rating.rating, item_hash)
-        else:
-            call = self._chain.rewards.reward_lane(bytes.fromhex(given.ticket), rating.rating, item_hash)
+        else:  # lanes are rewarded by epochs, which somebody proposes
+            await self._store.finish(given.feedback, "unrewarded", 0, "by epoch")
+            return msgspec.structs.replace(given, state="unrewarded", note="by epoch")
         try:
             receipt = await self._transactor.once(f"feedback:{given.feedback}", call)
         except Reverted as err:

@@ -11,11 +11,11 @@ text lies to the text that was asked for (cosine in the adapted space, at least 
 
 Weights (parts per million, they sum to exactly 1,000,000):
 
-- values are summed per owner, then clipped at 0: junk costs its owner what it took from the model, never anybody else;
+- values are summed per dataset, then clipped at 0: junk costs its owner what it took from the model, nobody else;
 - FLOOR_PPM of the weight follows the plain count of records, so that nobody whose data was used is left with nothing
   when the judged items happen to lie elsewhere; all of it does when no value is above 0;
-- the builder's own records count for the builder; what he earns for the work is the publisher's share, which is not
-  in here.
+- the builder's own records, which no dataset holds, are dataset 0 and count for the builder; what he earns for the work
+  is the publisher's share, which is not in here.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ CHUNK = 256
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """One contributor: how many of his records trained the model, what they were worth to it, his weight."""
+    """One dataset: whose it is, how many of its records trained the model, what they were worth to it, its weight."""
 
+    dataset: int
     address: Address
     records: int
     value: float
@@ -78,21 +79,29 @@ def retrieval_values(train: Corpus, judged: Corpus) -> np.ndarray:
     return knn_shapley(judged.queries @ train.queries.T, match)
 
 
-def shares(owners: Sequence[str], values: np.ndarray, builder: Address) -> tuple[Share, ...]:
-    """Whole-number weights by owner ("" is the builder), ordered by address; the position is the leaf's index."""
-    records: dict[str, int] = {}
-    worth: dict[str, float] = {}
-    for owner, value in zip(owners, values, strict=True):
-        name = owner or builder
-        records[name] = records.get(name, 0) + 1
-        worth[name] = worth.get(name, 0.0) + float(value)
-    names = sorted(records, key=str.lower)
+def shares(origins: Sequence[tuple[int, str]], values: np.ndarray, builder: Address) -> tuple[Share, ...]:
+    """Whole-number weights by dataset, ascending; the position is the leaf's index. An origin is a record's dataset and
+    its owner; dataset 0 and owner "" are the builder's own.
+    """
+    records: dict[int, int] = {}
+    worth: dict[int, float] = {}
+    owners = {dataset: owner if dataset and owner else builder for dataset, owner in origins}
+    for (dataset, _), value in zip(origins, values, strict=True):
+        records[dataset] = records.get(dataset, 0) + 1
+        worth[dataset] = worth.get(dataset, 0.0) + float(value)
+    names = sorted(records)
     counted = np.array([records[name] for name in names], dtype=np.float64)
     earned = np.array([max(0.0, round(worth[name], 9)) for name in names])  # rounded: the last bits differ by CPU
     mixed = _fractions(earned, counted) * (WHOLE_PPM - FLOOR_PPM) / WHOLE_PPM
     mixed += counted / counted.sum() * FLOOR_PPM / WHOLE_PPM
     return tuple(
-        Share(address=Address(name), records=records[name], value=round(worth[name], 9), weight_ppm=weight)
+        Share(
+            dataset=name,
+            address=Address(owners[name]),
+            records=records[name],
+            value=round(worth[name], 9),
+            weight_ppm=weight,
+        )
         for name, weight in zip(names, _whole(mixed), strict=True)
     )
 

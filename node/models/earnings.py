@@ -120,8 +120,8 @@ def share_of(card: ModelCard, index: int) -> Share:
     return Share(
         model_id=bytes.fromhex(card.model),
         index=index,
-        to=weight.address,
-        weight=weight.weight_ppm,
+        dataset=weight.dataset,
+        weight_ppm=weight.weight_ppm,
         proof=tuple(weights_tree(card).proof(index)),
     )
 

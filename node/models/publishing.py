@@ -16,6 +16,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
+from contracts.bindings.models import NO_PARENT, Terms
 from contracts.errors import Reverted
 from node.journal.models import ModelRow
 from node.journal.models import Models as ModelStore
@@ -27,15 +28,12 @@ from protocols.envelope import MAX_BODY_BYTES
 from protocols.ids import Address
 from protocols.inference.card import (
     KIND,
-    MAX_DATASETS,
     MAX_PUBLISHER_BPS,
-    MAX_WEIGHTS,
-    WHOLE_PPM,
     Claim,
     ModelCard,
     Weight,
 )
-from protocols.inference.weights import WeightsTree
+from protocols.inference.weights import MAX_DATASETS, WHOLE_PPM, WeightsTree
 from protocols.offers.offer import MAX_LIFETIME_S
 from protocols.wei import MAX_WEI
 
@@ -130,13 +128,10 @@ class Publishing:
         await self._transactor.once(
             f"model:{row.model}:publish",
             self._registry.publish(
-                model_id=bytes.fromhex(row.model),
-                weights_root=card.weights_root,
-                total_weight=WHOLE_PPM,
-                publisher_bps=card.publisher_bps,
-                price_per_unit_wei=int(card.price_wei),
-                datasets=card.datasets,
-                cid=cid.encode(),
+                terms_of(card),
+                [weight.dataset for weight in card.weights],
+                [weight.weight_ppm for weight in card.weights],
+                cid.encode(),
             ),
         )
         item = await self._announcer.announce(KIND, row.card, card.domain)
@@ -149,10 +144,9 @@ class Publishing:
         if not 0 < price_wei <= MAX_WEI:
             raise BadCall(f"a price of {price_wei} wei: it must be above 0 and at most 2^96 - 1")
         manifest, now = found.manifest, self._clock()
-        if len(manifest.shares) > MAX_WEIGHTS or len(manifest.datasets) > MAX_DATASETS:
+        if len(manifest.shares) > MAX_DATASETS:
             raise BadCall(
-                f"{len(manifest.shares)} contributors and {len(manifest.datasets)} datasets: a card holds "
-                f"{MAX_WEIGHTS} and {MAX_DATASETS}",
+                f"{len(manifest.shares)} datasets: a card holds {MAX_DATASETS}",
                 hint="train with a filter, so that fewer datasets take part",
             )
         if self._policy.publisher_bps > MAX_PUBLISHER_BPS:
@@ -160,7 +154,6 @@ class Publishing:
                 f"models.publisher_bps is {self._policy.publisher_bps}, at most {MAX_PUBLISHER_BPS} is taken: "
                 "whose data trained a model gets a part of what it earns",
             )
-        weights = [(share.address, share.weight_ppm) for share in manifest.shares]
         return ModelCard(
             network=self._policy.network,
             chain_id=self._policy.chain_id,
@@ -176,12 +169,26 @@ class Publishing:
             price_wei=str(price_wei),
             payee=Address(self._registry.address),
             publisher_bps=self._policy.publisher_bps,
-            weights=[Weight(address=address, weight_ppm=weight) for address, weight in weights],
-            weights_root=WeightsTree(weights).root,
-            datasets=list(manifest.datasets),
+            weights=[
+                Weight(dataset=share.dataset, address=share.address, weight_ppm=share.weight_ppm)
+                for share in manifest.shares
+            ],
+            weights_root=WeightsTree([(share.dataset, share.weight_ppm) for share in manifest.shares]).root,
             created_at=now,
             expires_at=now + MAX_LIFETIME_S,
         )
+
+
+def terms_of(card: ModelCard) -> Terms:
+    """What the chain is told beside the weights."""
+    return Terms(
+        model_id=bytes.fromhex(card.model),
+        publisher_bps=card.publisher_bps,
+        price_per_unit_wei=int(card.price_wei),
+        parent=bytes.fromhex(card.parent) or NO_PARENT,
+        parent_bps=card.parent_bps,
+        child_bps=card.child_bps,
+    )
 
 
 def check_gate(found: TrainedModel, *, force: bool) -> None:

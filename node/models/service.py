@@ -29,8 +29,9 @@ from node.models.publishing import Publishing
 from node.models.serving import Serving
 from node.models.workshop import TrainedModel, Workshop
 from node.wallet.settle import Settlement
-from protocols.inference.card import WHOLE_PPM, ModelCard
+from protocols.inference.card import ModelCard, datasets
 from protocols.inference.messages import QUERY
+from protocols.inference.weights import WHOLE_PPM
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +111,7 @@ class Models:
             listed = await self._directory.find(model)
         plain = msgspec.structs.asdict(card_view(listed))
         card = listed.body
-        return {**plain, "weights": card.weights, "datasets": card.datasets, "classes": card.classes}
+        return {**plain, "weights": card.weights, "datasets": datasets(card), "classes": card.classes}
 
     async def evaluate(self, model: str) -> dict[str, Any]:
         """An own model judged again, from its files and today's shard, on the held-out records. See

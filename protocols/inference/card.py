@@ -1,8 +1,10 @@
 """The model card: what a builder says about a model he serves, and the rules an honest card keeps.
 
-The weights stand in the card leaf by leaf, so every contributor can find his share and make his own proof; their Merkle
-root is on chain, and a card whose leaves do not give its root is refused. The metric is the builder's claim about his
-held-out part: nobody else can recompute it, which is why users rate models and receipts exist.
+The weights stand in the card leaf by leaf, one a dataset with its owner beside it, so every contributor can find his
+share and make his own proof; their Merkle root is on chain, and a card whose leaves do not give its root is refused.
+Who is paid, the chain knows: the registry's owner of the dataset, for dataset 0 the publisher. The metric is the
+builder's claim about his held-out part: nobody else can recompute it, which is why users rate models and receipts
+exist.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from msgspec import Meta
 from protocols.codec import Message, decode
 from protocols.envelope import MAX_BODY_BYTES, Item
 from protocols.errors import RuleBroken
-from protocols.ids import Address, parse_address, parse_domain
-from protocols.inference.weights import WeightsTree
+from protocols.ids import parse_address, parse_domain
+from protocols.inference import weights
+from protocols.inference.weights import MAX_DATASETS, OWN, WHOLE_PPM, WeightsTree
 from protocols.offers.offer import Hash, check_context, check_lifetime
 from protocols.quality import Ppm
 from protocols.wei import Wei, parse_wei
@@ -24,16 +27,17 @@ KIND = "model"
 RETRIEVAL = "retrieval"
 CLASSIFY = "classification"
 TASKS = (RETRIEVAL, CLASSIFY)
-MAX_WEIGHTS = 512  # 53 bytes each: 27 KiB of the 48 KiB a body may have
 MAX_CLASSES = 64
-MAX_DATASETS = 256  # what `ModelRegistry` takes
-WHOLE_PPM = 1_000_000
-MAX_PUBLISHER_BPS = 9_000  # the contributors' part may be small, never nothing
+MAX_PUBLISHER_BPS = 9_000  # what `ModelRegistry` takes: the contributors' part may be small, never nothing
+MAX_PARENT_BPS = 5_000
 
 
 class Weight(Message, frozen=True, kw_only=True):
-    """One contributor's part of the contributors' revenue; his index is his position in the card."""
+    """One dataset's part of the contributors' revenue; its index is its position in the card. Dataset 0 is the
+    publisher's own unregistered data. At most 66 bytes each: 17 KiB of the 48 KiB a body may have.
+    """
 
+    dataset: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
     address: Annotated[str, Meta(max_length=42)]
     weight_ppm: Ppm
 
@@ -54,7 +58,11 @@ class Claim(Message, frozen=True, kw_only=True):
 
 
 class ModelCard(Message, frozen=True, kw_only=True):
-    """A model on offer. `price_wei` is for one input; `base` and `dim` name the embedder below the adapter."""
+    """A model on offer. `price_wei` is for one input; `base` and `dim` name the embedder below the adapter.
+
+    `parent_bps` of the income goes to the model `parent` that this one was built on; a model built on this one owes
+    it `child_bps` at least.
+    """
 
     v: Annotated[int, Meta(ge=1, le=1)] = 1
     network: Annotated[str, Meta(max_length=64)]
@@ -71,9 +79,11 @@ class ModelCard(Message, frozen=True, kw_only=True):
     price_wei: Wei
     payee: Annotated[str, Meta(max_length=42)]
     publisher_bps: Annotated[int, Meta(ge=0, le=MAX_PUBLISHER_BPS)]
-    weights: Annotated[list[Weight], Meta(min_length=1, max_length=MAX_WEIGHTS)]
+    parent: Annotated[str, Meta(pattern="^(|[0-9a-f]{64})\\Z")] = ""
+    parent_bps: Annotated[int, Meta(ge=0, le=MAX_PARENT_BPS)] = 0
+    child_bps: Annotated[int, Meta(ge=0, le=MAX_PARENT_BPS)] = 0
+    weights: Annotated[list[Weight], Meta(min_length=1, max_length=MAX_DATASETS)]
     weights_root: Hash
-    datasets: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(max_length=MAX_DATASETS)]
     created_at: Annotated[int, Meta(ge=0, le=1 << 53)]
     expires_at: Annotated[int, Meta(ge=0, le=1 << 53)]
 
@@ -97,8 +107,8 @@ def check_card(card: ModelCard, *, network: str, chain_id: int, now: int) -> Non
         raise RuleBroken(f"task {card.task!r}: one of {', '.join(TASKS)}")
     if (card.task == CLASSIFY) != bool(card.classes):
         raise RuleBroken("a classifier names its classes, a retriever has none")
-    if len(set(card.datasets)) != len(card.datasets):
-        raise RuleBroken("a dataset is named twice")
+    if card.parent_bps and not card.parent:
+        raise RuleBroken("a parent's share without a parent")
     if parse_wei(card.price_wei) == 0:
         raise RuleBroken("a model without a price: its contributors would get nothing")
     _check_weights(card)
@@ -109,16 +119,23 @@ def lane(model: str) -> int:
     return int(model, 16) & ((1 << 64) - 1)
 
 
+def datasets(card: ModelCard) -> list[int]:
+    """The registered datasets that the model was trained on."""
+    return [weight.dataset for weight in card.weights if weight.dataset != OWN]
+
+
 def weights_tree(card: ModelCard) -> WeightsTree:
     """The tree of the card's weights, for proofs."""
-    return WeightsTree([(Address(weight.address), weight.weight_ppm) for weight in card.weights])
+    return WeightsTree(_pairs(card))
+
+
+def _pairs(card: ModelCard) -> list[weights.Pair]:
+    return [(weight.dataset, weight.weight_ppm) for weight in card.weights]
 
 
 def _check_weights(card: ModelCard) -> None:
-    addresses = [parse_address(weight.address) for weight in card.weights]
-    if len(set(addresses)) != len(addresses):
-        raise RuleBroken("a contributor is named twice")
-    if sum(weight.weight_ppm for weight in card.weights) != WHOLE_PPM:
-        raise RuleBroken(f"the weights do not sum to {WHOLE_PPM} ppm")
+    for weight in card.weights:
+        parse_address(weight.address)
+    weights.check(_pairs(card))
     if weights_tree(card).root != card.weights_root:
         raise RuleBroken("the weights do not give the card's root")

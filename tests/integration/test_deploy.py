@@ -18,7 +18,7 @@ from contracts import blocking, books
 from contracts.anvil import Anvil, AnvilFailed, AnvilMissing, find_anvil, start_anvil
 from contracts.blocking import RpcFailed
 from contracts.deploy import DeployError, create_address, deploy
-from contracts.params import TOKEN, DeployParams, text32
+from contracts.params import DEPLOYER, TOKEN, DeployParams, text32
 from protocols.exchange.handover import key_fault_evidence, mask_key, public_point
 from protocols.ids import Address, checksum
 from protocols.sealed.payload import parse, seal_cells
@@ -63,8 +63,13 @@ def test_the_suite_is_wired_by_constructors_alone(suite: Suite) -> None:
     at = suite.addresses
     assert suite.view("oracle", "reporter") == at["rewards"]
     assert suite.view("rewards", "oracle") == at["oracle"]
-    assert [suite.view("rewards", name) for name in ("token", "sale", "bank", "models")] == [
-        at[name] for name in ("token", "sale", "bank", "models")
+    parts = ("token", "sale", "bank", "models", "stakes")
+    assert [suite.view("rewards", name) for name in parts] == [at[name] for name in parts]
+    assert suite.view("models", "stakes") == at["stakes"]
+    assert [suite.view("stakes", "isSlasher", at[name]) for name in ("models", "rewards", "bank")] == [
+        True,
+        True,
+        False,
     ]
     assert suite.view("models", "bank") == at["bank"]
     assert suite.view("sale", "registry") == at["registry"]
@@ -86,6 +91,13 @@ def test_parameters_reach_the_chain(anvil: Anvil) -> None:
         reward_grant_wei=17,
         alpha_ppm=18,
         beta_ppm=19,
+        ruling_window_s=22,
+        challenge_stake_wei=23,
+        arbiter=DEPLOYER,
+        unbonding_delay_s=24,
+        reward_epoch_s=25,
+        reward_challenge_window_s=26,
+        proposer_stake_wei=27,
         base_wei={"reviews": 21},
         licence_factors_ppm={"CC-BY-4.0": 2_000_000},
     )
@@ -94,8 +106,12 @@ def test_parameters_reach_the_chain(anvil: Anvil) -> None:
     assert suite.view("token", "balanceOf", suite.addresses["rewards"]) == 17
     assert [suite.view("sale", n) for n in ("deliverWindow", "disputeWindow", "minBond", "feeBps")] == [11, 12, 15, 16]
     assert suite.view("bank", "exitDelay") == 13
-    assert suite.view("models", "challengeWindow") == 14
-    assert [suite.view("rewards", n) for n in ("alphaPpm", "betaPpm")] == [18, 19]
+    rules = ("challengeWindow", "rulingWindow", "challengeStake", "feeBps")
+    assert [suite.view("models", n) for n in rules] == [14, 22, 23, 16]
+    assert suite.view("models", "arbiter").lower() == suite.admin.lower()
+    assert suite.view("stakes", "unbondingDelay") == 24
+    terms = ("alphaPpm", "betaPpm", "epochLength", "challengeWindow", "proposerStake", "laneFeeBps")
+    assert [suite.view("rewards", n) for n in terms] == [18, 19, 25, 26, 27, 16]
     assert suite.view("oracle", "baseOf", text32("reviews")) == 21
     assert suite.view("oracle", "licenceFactorOf", text32("CC-BY-4.0")) == 2 * 10**18
 
@@ -192,7 +208,7 @@ class Life:
         self.suite = suite
         self.seller, self.buyer, self.other = suite.accounts[1:4]
         for who in (self.seller, self.buyer, self.other):
-            suite.give(who, 10_000 * TOKEN, "sale", "bank", "models")
+            suite.give(who, 10_000 * TOKEN, "sale", "bank", "models", "stakes")
 
     def live(self) -> None:
         self.sales()
@@ -235,7 +251,10 @@ class Life:
         suite.send(self.buyer, "bank", "deposit", payer, 100 * TOKEN)
         suite.send(self.buyer, "bank", "deposit", self.buyer, 50 * TOKEN)
         suite.send(self.buyer, "bank", "reserve", self.other, 3, 7 * TOKEN, suite.now() + 86_400)
-        suite.send(self.seller, "models", "publish", model, bytes(31) + b"1", 100, 2_000, 1, [1], bytes(36))
+        terms = (model, 2_000, 1, bytes(32), 0, 1_000)
+        suite.send(self.seller, "models", "publish", terms, [0, 1], [400_000, 600_000], bytes(36))
+        child = (sha256(b"child").digest(), 0, 1, model, 1_500, 0)
+        suite.send(self.seller, "models", "publish", child, [0], [1_000_000], bytes(36))
         domain = voucher_domain(suite.anvil.chain_id, Address(suite.addresses["bank"]))
         for payee, contract, lead in ((suite.addresses["models"], "models", model), (self.other, "bank", self.other)):
             amount = 30 * TOKEN
@@ -244,6 +263,24 @@ class Life:
             tail = () if contract == "models" else (True,)
             suite.send(self.other, contract, "settle", lead, items, *tail)
         suite.send(self.seller, "models", "claimPublisher", model)
+        suite.send(self.other, "models", "pay", child[0], 20 * TOKEN)
+        suite.send(self.other, "models", "claimParent", child[0])
+        suite.send(self.seller, "stakes", "stake", 3 * TOKEN)
+        suite.send(self.seller, "stakes", "unbond", TOKEN)
+        self.epoch(payer, model)
+
+    def epoch(self, payer: str, model: bytes) -> None:
+        """A proposal of which a part is claimed, its proposer's stake bound."""
+        suite = self.suite
+        fair = (payer, 600_000 * 10**12, 600_000 * 10**12, [(model, 30 * TOKEN)])  # 0.8 of 2.5 % of 30
+        suite.send(self.seller, "rewards", "propose", [fair], bytes(32))
+        assert suite.view("rewards", "promised") == fair[2]
+        suite.pass_time(86_400)
+        lines_hash = keccak(
+            (32).to_bytes(32, "big") + (1).to_bytes(32, "big") + model + (30 * TOKEN).to_bytes(32, "big")
+        )
+        suite.send(self.other, "rewards", "claim", 1, (0, payer, fair[1], fair[2], lines_hash), [])
+        assert suite.view("rewards", "credit", payer) == fair[2]
 
 
 @needs_anvil
@@ -263,7 +300,7 @@ def test_books_of_a_suite_in_use_balance(suite: Suite) -> None:
 
 
 @needs_anvil
-@pytest.mark.parametrize("contract", ["sale", "bank", "models", "rewards"])
+@pytest.mark.parametrize("contract", ["sale", "bank", "models", "rewards", "stakes"])
 def test_books_notice_a_contract_that_lost_money(suite: Suite, contract: str) -> None:
     Life(suite).live()
     thief = suite.accounts[9]

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from contracts.bindings.bank import Item
+from contracts.bindings.models import Terms
 from node.journal.vouchers import Takings
 from node.wallet.errors import ChainSilent, InsufficientFunds, NoCover, VoucherRefused, WalletLocked
 from node.wallet.settle import Policy
@@ -239,16 +240,9 @@ async def test_model_revenue_goes_from_vouchers_to_the_split(suite: Suite, tmp_p
     model = bytes(range(1, 33))
     with trio.fail_after(60):
         async with vault(suite, tmp_path, "alice") as alice, vault(suite, tmp_path, "carol") as carol:
-            models, root = carol.purse.chain.models, bytes(31) + b"\x01"
-            call = models.publish(
-                model_id=model,
-                weights_root=root,
-                total_weight=1_000_000,
-                publisher_bps=4_000,
-                price_per_unit_wei=TOKEN,
-                datasets=[],
-                cid=b"cid",
-            )
+            models = carol.purse.chain.models
+            terms = Terms(model_id=model, publisher_bps=4_000, price_per_unit_wei=TOKEN)
+            call = models.publish(terms, [0], [1_000_000], b"cid")
             await carol.purse.transactor.once("publish", call)
             lane = await models.lane(model)
             assert lane == models.lane_of(model)

@@ -9,10 +9,11 @@ from protocols.inference.card import Claim, ModelCard, Weight
 from protocols.inference.weights import WeightsTree
 from tests.support.items import CHAIN_ID, NETWORK, NOW, Purse
 
-SPLIT = ((Purse(7).address, 250_000), (Purse(8).address, 700_000), (Purse(9).address, 50_000))
+# dataset, whose it is, its weight; dataset 0 is the publisher's own
+SPLIT = ((0, Purse(7).address, 250_000), (1, Purse(8).address, 700_000), (2, Purse(9).address, 50_000))
 
 
-def a_card(split: tuple[tuple[Address, int], ...] = SPLIT, **changes: object) -> ModelCard:
+def a_card(split: tuple[tuple[int, Address, int], ...] = SPLIT, **changes: object) -> ModelCard:
     """A retriever's card."""
     card = ModelCard(
         network=NETWORK,
@@ -28,9 +29,8 @@ def a_card(split: tuple[tuple[Address, int], ...] = SPLIT, **changes: object) ->
         price_wei="1000",
         payee=Purse(99).address,
         publisher_bps=3_000,
-        weights=[Weight(address=address, weight_ppm=weight) for address, weight in split],
-        weights_root=WeightsTree(split).root,
-        datasets=[1, 2],
+        weights=[Weight(dataset=dataset, address=address, weight_ppm=weight) for dataset, address, weight in split],
+        weights_root=WeightsTree([(dataset, weight) for dataset, _, weight in split]).root,
         created_at=NOW,
         expires_at=NOW + 3_600,
     )

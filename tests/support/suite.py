@@ -23,6 +23,7 @@ CONTRACTS = {
     "bank": "VoucherBank",
     "models": "ModelRegistry",
     "rewards": "RewardPool",
+    "stakes": "StakeVault",
     "reputation": "Reputation",
     "directory": "Directory",
 }

@@ -68,26 +68,34 @@ def test_texts_unlike_anything_asked_for_are_worth_less():
 
 
 def test_weights_are_whole_and_the_builder_keeps_his_own():
-    found = shares(["", "", BOB, CAROL], np.array([1.0, 1.0, 2.0, 0.0]), ALICE)
-    assert [share.address for share in found] == sorted((ALICE, BOB, CAROL), key=str.lower)
+    found = shares([(0, ""), (0, ""), (1, BOB), (2, CAROL)], np.array([1.0, 1.0, 2.0, 0.0]), ALICE)
+    assert [(share.dataset, share.address) for share in found] == [(0, ALICE), (1, BOB), (2, CAROL)]
     weights = {share.address: share.weight_ppm for share in found}
     assert weights == {ALICE: 450_000 + 50_000, BOB: 450_000 + 25_000, CAROL: 25_000}
 
 
 def test_a_negative_owner_costs_nobody_else():
-    found = {s.address: s.weight_ppm for s in shares([ALICE, BOB, CAROL], np.array([1.0, -9.0, 1.0]), ALICE)}
+    found = {
+        s.address: s.weight_ppm for s in shares([(0, ""), (1, BOB), (2, CAROL)], np.array([1.0, -9.0, 1.0]), ALICE)
+    }
     assert found[ALICE] == found[CAROL]
     assert 33_000 <= found[BOB] <= 33_334
 
 
 def test_without_any_worth_the_count_decides():
-    found = {s.address: s.weight_ppm for s in shares([ALICE, BOB, BOB, BOB], -np.ones(4), ALICE)}
+    found = {s.address: s.weight_ppm for s in shares([(0, ALICE), (1, BOB), (1, BOB), (1, BOB)], -np.ones(4), ALICE)}
     assert found == {ALICE: 250_000, BOB: 750_000}
 
 
-@given(st.lists(st.tuples(st.sampled_from(["", ALICE, BOB, CAROL]), st.floats(-10, 10)), min_size=1, max_size=60))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([(0, ""), (1, BOB), (2, CAROL), (3, CAROL)]), st.floats(-10, 10)),
+        min_size=1,
+        max_size=60,
+    )
+)
 def test_weights_always_sum_to_a_million(rows):
-    found = shares([owner for owner, _ in rows], np.array([value for _, value in rows]), ALICE)
+    found = shares([origin for origin, _ in rows], np.array([value for _, value in rows]), ALICE)
     assert sum(share.weight_ppm for share in found) == WHOLE_PPM
     assert all(share.weight_ppm >= 0 for share in found)
     assert sum(share.records for share in found) == len(rows)

@@ -13,7 +13,7 @@ from protocols.codec import decode, encode
 from protocols.envelope import MAX_BODY_BYTES, open_item, sign_item
 from protocols.errors import BadIdentifier, BadSignature, Malformed, RuleBroken
 from protocols.ids import checksum
-from protocols.inference.card import KIND, MAX_WEIGHTS, ModelCard, Weight, lane, read_card, weights_tree
+from protocols.inference.card import KIND, ModelCard, Weight, datasets, lane, read_card, weights_tree
 from protocols.inference.messages import (
     MAX_REQUEST_BYTES,
     InferenceReply,
@@ -23,7 +23,7 @@ from protocols.inference.messages import (
     request_hash,
     response_hash,
 )
-from protocols.inference.weights import WeightsTree, leaf, verify
+from protocols.inference.weights import MAX_DATASETS, WHOLE_PPM, WeightsTree, leaf, verify
 from tests.support.cards import SPLIT, a_card
 from tests.support.items import ALICE, BOB, CHAIN_ID, NETWORK, NOW, Purse
 
@@ -37,36 +37,35 @@ def oz_process_proof(node: bytes, proof: list[bytes]) -> bytes:
     return node
 
 
-def oz_leaf(index: int, to: str, weight: int) -> bytes:
-    """keccak256(bytes.concat(keccak256(abi.encode(index, to, weight)))) with the contract's own types."""
-    return keccak(keccak(abi_encode(["uint256", "address", "uint128"], [index, to, weight])))
+def oz_leaf(index: int, dataset: int, weight: int) -> bytes:
+    """keccak256(bytes.concat(keccak256(abi.encode(index, dataset, weight)))) with the contract's own types."""
+    return keccak(keccak(abi_encode(["uint256", "uint64", "uint32"], [index, dataset, weight])))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 9, 33])
 def test_every_proof_is_what_the_contract_checks(count):
-    weights = [(address, 1_000 + number) for number, address in enumerate(ADDRESSES[:count])]
+    weights = [(3 * number, 1_000 + number) for number in range(count)]
     tree = WeightsTree(weights)
-    for index, (address, weight) in enumerate(weights):
-        assert oz_process_proof(oz_leaf(index, address, weight), tree.proof(index)) == tree.root
-        assert verify(tree.root, index, address, weight, tree.proof(index))
-        assert not verify(tree.root, index, address, weight + 1, tree.proof(index))
-        assert not verify(tree.root, index + 1, address, weight, tree.proof(index))
-    assert tree.total == sum(weight for _, weight in weights)
+    for index, (dataset, weight) in enumerate(weights):
+        assert oz_process_proof(oz_leaf(index, dataset, weight), tree.proof(index)) == tree.root
+        assert verify(tree.root, index, dataset, weight, tree.proof(index))
+        assert not verify(tree.root, index, dataset, weight + 1, tree.proof(index))
+        assert not verify(tree.root, index, dataset + 1, weight, tree.proof(index))
+        assert not verify(tree.root, index + 1, dataset, weight, tree.proof(index))
 
 
 def test_an_inner_node_is_no_leaf():
-    weights = [(address, 10) for address in ADDRESSES[:4]]
-    inner = keccak(b"".join(sorted(leaf(i, a, w) for i, (a, w) in enumerate(weights[:2]))))
-    assert all(leaf(index, address, 10) != inner for index, address in enumerate(ADDRESSES))
+    inner = keccak(b"".join(sorted(leaf(i, i, 10) for i in range(2))))
+    assert all(leaf(index, index, 10) != inner for index in range(40))
 
 
 def test_a_tree_without_leaves_and_a_proof_outside_are_errors():
-    with pytest.raises(ValueError, match="without contributors"):
+    with pytest.raises(ValueError, match="at least one leaf"):
         WeightsTree([])
     with pytest.raises(IndexError):
-        WeightsTree([(ADDRESSES[0], 1)]).proof(1)
+        WeightsTree([(1, 1)]).proof(1)
     with pytest.raises(IndexError):
-        WeightsTree([(ADDRESSES[0], 1)]).proof(-1)
+        WeightsTree([(1, 1)]).proof(-1)
 
 
 def admit(card: ModelCard) -> ModelCard:
@@ -89,11 +88,12 @@ def test_a_card_travels_whole():
         ({"task": "dance"}, "task 'dance'"),
         ({"classes": ["a"]}, "names its classes"),
         ({"task": "classification"}, "names its classes"),
-        ({"datasets": [1, 1]}, "named twice"),
+        ({"parent_bps": 100}, "without a parent"),
         ({"price_wei": "0"}, "without a price"),
         ({"weights_root": bytes(32)}, "do not give"),
-        ({"weights": [Weight(address=SPLIT[0][0], weight_ppm=1_000)]}, "do not sum"),
-        ({"weights": [Weight(address=SPLIT[0][0], weight_ppm=500_000)] * 2}, "contributor is named twice"),
+        ({"weights": [Weight(dataset=1, address=SPLIT[0][1], weight_ppm=1_000)]}, "do not sum"),
+        ({"weights": [Weight(dataset=1, address=SPLIT[0][1], weight_ppm=500_000)] * 2}, "do not ascend"),
+        ({"weights": [Weight(dataset=1, address="0x00", weight_ppm=WHOLE_PPM)]}, "not an address"),
         ({"domain": "No Domain"}, "domain"),
         ({"payee": "0x00"}, "not an address"),
     ],
@@ -104,9 +104,9 @@ def test_a_card_that_breaks_a_rule_is_refused(changes, words):
 
 
 def test_the_largest_card_fits_into_an_envelope():
-    weights = [(checksum(number.to_bytes(20, "big")), 1) for number in range(1, MAX_WEIGHTS)]
-    weights.append((ADDRESSES[0], 1_000_000 - len(weights)))
-    card = a_card(tuple(weights), datasets=list(range(2**63, 2**63 + 256)), title="t" * 200)
+    split = [(2**63 - 300 + n, ADDRESSES[0], 3_906) for n in range(MAX_DATASETS - 1)]
+    split.append((2**63 - 1, ADDRESSES[1], WHOLE_PPM - 3_906 * len(split)))
+    card = a_card(tuple(split), title="t" * 200)
     assert len(encode(card)) < MAX_BODY_BYTES
     assert admit(card) == card
 
@@ -119,7 +119,8 @@ def test_the_lane_is_the_low_64_bits():
 def test_the_tree_of_a_card_proves_its_weights():
     card = a_card()
     tree = weights_tree(card)
-    assert verify(card.weights_root, 1, SPLIT[1][0], SPLIT[1][1], tree.proof(1))
+    assert verify(card.weights_root, 1, SPLIT[1][0], SPLIT[1][2], tree.proof(1))
+    assert datasets(card) == [1, 2]
 
 
 @given(st.binary(max_size=300))
@@ -197,5 +198,5 @@ def test_golden_hashes():
     assert request_hash(REQUEST).hex() == GOLDEN_REQUEST
 
 
-GOLDEN_CARD = "407c5cbd2ca0a6c4848618ee090aeb04bf964f351648a5b9fbfc3f8e1c89aa68"
+GOLDEN_CARD = "8960b06c31e041d57dad0ebea6a7ddd4e79fbcb98e37797cc38fec12b653f71e"
 GOLDEN_REQUEST = "c6629162e17b06e407525c95be89eb442593ac3ae38a5cbaea30175007b24860"
