@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS transactions (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS transactions_open ON transactions (sender, nonce) WHERE state = 'open';
 CREATE INDEX IF NOT EXISTS transactions_by_time ON transactions (created_at);
+CREATE INDEX IF NOT EXISTS transactions_by_end ON transactions (updated_at);
 CREATE TABLE IF NOT EXISTS transaction_attempts (
     hash        TEXT PRIMARY KEY,
     key         TEXT NOT NULL REFERENCES transactions (key),
@@ -115,6 +116,15 @@ class Transactions:
         rows = await self._journal.read(lambda conn: conn.execute(sql, (sender,)).fetchall())
         return [Step(**dict(row)) for row in rows]
 
+    async def ended_since(self, sender: str, at: int) -> list[Step]:
+        """The steps that were mined and found final since a time (UTC seconds), the oldest first."""
+        sql = (
+            "SELECT * FROM transactions WHERE sender = ? AND state IN ('done', 'reverted') AND updated_at >= ? "
+            "ORDER BY nonce"
+        )
+        rows = await self._journal.read(lambda conn: conn.execute(sql, (sender, at)).fetchall())
+        return [Step(**dict(row)) for row in rows]
+
     async def under(self, prefix: str) -> list[Step]:
         """The steps whose key begins with `prefix`, the oldest first."""
         sql = "SELECT * FROM transactions WHERE substr(key, 1, ?) = ? ORDER BY rowid"
@@ -141,7 +151,7 @@ class Transactions:
         await self._journal.write(run)
 
     async def reopen(self, step: Step) -> None:
-        """Write that an attempt thought void was mined after all."""
+        """Write that a step which had ended has not: void and mined after all, or mined and taken back."""
         await self._journal.write(lambda conn: conn.execute(_UPSERT, msgspec.structs.astuple(step)))
 
     async def finish(

@@ -158,17 +158,26 @@ class Takings:
 
         await self._journal.write(run)
 
-    async def undone(self, paid: Iterable[tuple[str, str, int, int]]) -> None:
-        """Note that a reorganisation took settlements back: (payer, payee, lane, what the chain says now)."""
+    async def settled_since(self, at: int, limit: int) -> list[Taking]:
+        """Lanes that were settled since a time (UTC seconds), or raised after it; the latest first."""
+        sql = "SELECT * FROM voucher_takings WHERE since >= ? AND settled_wei <> '0' ORDER BY since DESC LIMIT ?"
+        rows = await self._journal.read(lambda conn: conn.execute(sql, (at, limit)).fetchall())
+        return [_taking(row) for row in rows]
+
+    async def undone(self, paid: Iterable[tuple[str, str, int, int]]) -> list[Taking]:
+        """Note that settlements were taken back: (payer, payee, lane, what the chain says now); the lanes that fell."""
         rows = list(paid)
 
-        def run(conn: sqlite3.Connection) -> None:
+        def run(conn: sqlite3.Connection) -> list[Taking]:
+            fallen = []
             for payer, payee, lane, sum_wei in rows:
                 held = taking(conn, payer, payee, lane)
                 if held is not None and sum_wei < held.settled_wei:
-                    put_taking(conn, msgspec.structs.replace(held, settled_wei=sum_wei))
+                    fallen.append(msgspec.structs.replace(held, settled_wei=sum_wei))
+                    put_taking(conn, fallen[-1])
+            return fallen
 
-        await self._journal.write(run)
+        return await self._journal.write(run)
 
 
 def promise(conn: sqlite3.Connection, payer: str, payee: str, lane: int) -> Promise | None:

@@ -11,6 +11,7 @@ from node.wallet.cover import Cover
 from node.wallet.deposits import Deposits
 from node.wallet.erc1271 import ContractPayers
 from node.wallet.lanes import Lanes
+from node.wallet.leaving import Leaving
 from node.wallet.service import WalletService
 from node.wallet.settle import Policy, Settler
 from node.wallet.till import Credit, Till
@@ -78,6 +79,7 @@ def open_money(base: Base) -> Money:
         clock=now,
     )
     base.nursery.start_soon(wallet.run)
+    base.nursery.start_soon(Leaving(chain, cover, settler, poll_s=base.poll_s).run)
     return Money(lanes=lanes, till=till, settler=settler, wallet=wallet)
 
 

@@ -31,6 +31,7 @@ from node.wallet.eip1559 import current_fees
 from node.wallet.erc1271 import ContractPayers
 from node.wallet.errors import VoucherRefused, WalletError
 from node.wallet.transact import Transactor
+from node.wallet.watch import UNDONE_S
 from protocols.ids import Address
 
 log = structlog.get_logger(__name__)
@@ -40,6 +41,7 @@ LEAVING_MARGIN_S = 3_600  # a reserve's or a hot key's end this near: settle now
 # Gas of a batch and of one more voucher in it, rounded up from `python -m tests.bench.gas`
 GAS_BATCH, GAS_ITEM = 80_000, 24_000
 COIN_WEI = 10**18
+RECHECKED = 1_000  # lanes settled of late that are looked at again in a round, 100 a call
 SKEW_S = 60  # our clock beside the chain's
 
 
@@ -119,6 +121,7 @@ class Settler:
 
     async def settle_due(self, *, force: bool = False) -> list[Settlement]:
         """Settle the lanes whose time has come, or with `force` all that hold anything."""
+        await self._undo()
         lanes = dict.fromkeys((one.payee, one.lane) for one in await self._takings.pending())
         return [settlement for lane in lanes for settlement in await self._lane(lane, force=force)]
 
@@ -134,6 +137,18 @@ class Settler:
                 return done
             batches = [worth[start : start + MAX_ITEMS] for start in range(0, len(worth), MAX_ITEMS)]
             return done + [await self._send(lane, batch, now) for batch in batches]
+
+    async def _undo(self) -> None:
+        """A reorganisation may have taken settlements back: what the chain says of them counts."""
+        recent = await self._takings.settled_since(self._clock() - UNDONE_S, RECHECKED)
+        if not recent:
+            return
+        rows = await self._chain.bank.rows([_who(one) for one in recent])
+        now = [(*_who(one), row.paid_wei) for one, row in zip(recent, rows, strict=True)]
+        for fallen in await self._takings.undone(now):
+            self._cover.forget(fallen.payer)
+            log.warning("a reorganisation took a settlement back", payer=fallen.payer, due_wei=fallen.due_wei)
+            self._events.publish("wallet", {"state": "undone", "payer": fallen.payer, "due": str(fallen.due_wei)})
 
     async def _open(self, lane: LaneKey) -> list[Step]:
         """Settlements of a lane that an earlier process, or an earlier wait, left under way."""

@@ -1,5 +1,8 @@
 """Follow signed transactions until they are final: send again what was dropped, raise the fee of what is stuck,
 recognise what another process of the same wallet has displaced.
+
+Final is what is `confirmations` deep. A deeper reorganisation is met all the same: what has ended is looked at again at
+every new block for a while, and when its receipt is gone the step is open again and its bytes are sent again.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import trio
 
 from contracts.chain import Chain
 from contracts.errors import ChainError, Reverted, RpcError
-from contracts.values import Call, Receipt
+from contracts.values import Call, Receipt, number
 from node.identity.errors import NoWallet
 from node.journal.transactions import Attempt, State, Step, Transactions
 from node.wallet.eip1559 import Draft, Fees, current_fees, sign_transaction
@@ -23,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_POLL_S = 0.02  # a development chain mines at once; the pause grows from here to poll_s
 STUCK_BLOCKS = 8  # our fees hold for six full blocks in a row: beyond that they are too low
+UNDONE_S, UNDONE_BLOCKS = 1_800, 64  # how long, and how deep, what has ended is looked at again
 LOST_SIGHTINGS = 2  # an endpoint behind a balancer may know the nonce before it knows the receipt
 
 
@@ -65,6 +69,7 @@ class Watcher:
         self._woken = trio.Event()
         self._waiting: dict[str, trio.Event] = {}
         self._lost: dict[str, int] = {}
+        self._head_hash = ""
         self._well = True
 
     def wake(self) -> None:
@@ -96,23 +101,61 @@ class Watcher:
     async def _round(self) -> bool:
         """Look at every open step once. False when there is none."""
         try:
-            steps = await self._store.open(self._wallet.address)
+            sender = self._wallet.address
         except NoWallet:
             return False
-        if not steps:
+        steps = await self._store.open(sender)
+        ended = await self._store.ended_since(sender, self._clock() - UNDONE_S)
+        if not steps and not ended:
             return False
         try:
-            head = await self._chain.block_number()
-            block = max(0, head - self._depth + 1)
-            look = Look(head, await self._chain.nonce(self._wallet.address, block))
-            for step in steps:  # receipts are asked for after the nonce: a final nonce of ours has one by then
-                await self._follow(step, look)
+            await self._look(sender, steps, ended)
         except ChainError as err:
             if self._well:
                 log.warning("the chain cannot be read, transactions wait", error=str(err), open=len(steps))
             self._well = False
         else:
             self._well = True
+        return True
+
+    async def _look(self, sender: Address, steps: list[Step], ended: list[Step]) -> None:
+        block = await self._chain.block()
+        if block is None:
+            return
+        if block.hash != self._head_hash:
+            self._head_hash = block.hash
+            await self._recheck(ended, block.number)
+        if not steps:
+            return
+        final = max(0, block.number - self._depth + 1)
+        look = Look(block.number, await self._chain.nonce(sender, final))
+        for step in steps:  # receipts are asked for after the nonce: a final nonce of ours has one by then
+            await self._follow(step, look)
+
+    async def _recheck(self, ended: list[Step], head: int) -> None:
+        """Take up again what a reorganisation took back."""
+        shallow = [step for step in ended if head - _block(step) <= UNDONE_BLOCKS]
+        receipts = await self._chain.rpc.batch([("eth_getTransactionReceipt", [step.hash]) for step in shallow])
+        for step, plain in zip(shallow, receipts, strict=True):
+            if not plain:
+                await self._undone(step)
+            elif step.hash in self._lost:
+                del self._lost[step.hash]
+
+    async def _undone(self, step: Step) -> None:
+        if not self._seen_lost(step):
+            self._head_hash = ""  # look again at once: an endpoint behind a balancer may not have it yet
+            return
+        log.warning("a reorganisation took a transaction back", key=step.key, transaction=step.hash)
+        await self._store.reopen(msgspec.structs.replace(step, state="open", receipt=None, note=""))
+        self._woken.set()
+
+    def _seen_lost(self, step: Step) -> bool:
+        """Whether a step was found missing often enough to believe it."""
+        self._lost[step.hash] = self._lost.get(step.hash, 0) + 1
+        if self._lost[step.hash] < LOST_SIGHTINGS:
+            return False
+        del self._lost[step.hash]
         return True
 
     async def _follow(self, step: Step, look: Look) -> None:
@@ -160,10 +203,8 @@ class Watcher:
         return "unknown"
 
     async def _displaced(self, step: Step) -> None:
-        self._lost[step.hash] = self._lost.get(step.hash, 0) + 1
-        if self._lost[step.hash] < LOST_SIGHTINGS:
+        if not self._seen_lost(step):
             return
-        del self._lost[step.hash]
         log.warning("another process used this wallet's nonce", key=step.key, nonce=step.nonce, transaction=step.hash)
         await self._finish(step, "lost", note=f"nonce {step.nonce} was used by another transaction")
 
@@ -201,3 +242,8 @@ class Watcher:
         await self._store.finish(step.key, state, self._clock(), mined=mined, receipt=receipt, note=note)
         if (event := self._waiting.pop(step.key, None)) is not None:
             event.set()
+
+
+def _block(step: Step) -> int:
+    """The block a step was mined in."""
+    return number(msgspec.json.decode(step.receipt or b"{}").get("blockNumber") or "0x0")

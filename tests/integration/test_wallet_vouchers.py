@@ -156,6 +156,8 @@ async def test_settling_in_an_outage_is_one_plain_error_and_the_vouchers_stay(su
             await alice.service.deposit(5 * TOKEN)
             await carol.till.accept(await alice.lanes.pay(payee, LANE, TOKEN), payee=payee, lane=LANE)
             fresh = Vault(carol.purse, suite)  # knows no snapshot yet
+            frozen = carol.now()  # the clock of these tests is the chain's
+            fresh.settler._clock = lambda: frozen
             carol.purse.chain.rpc._timeout_s = 0.3
             suite.anvil.process.send_signal(19)
             try:

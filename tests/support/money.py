@@ -71,7 +71,7 @@ async def open_purse(
         chain = await stack.enter_async_context(
             open_chain(suite.anvil.rpc_url, suite.addresses, suite.deployment.chain_id, timeout_s=10)
         )
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         journal = await stack.enter_async_context(open_journal(folder / "journal.db"))
         transactor = await stack.enter_async_context(
             open_transactor(chain, wallet, journal, confirmations=confirmations, max_fee_gwei=max_fee_gwei, poll_s=0.05)
