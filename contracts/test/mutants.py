@@ -17,13 +17,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from holes import key_sale, model_registry, others, reward_pool, voucher_bank
+from holes import directory, key_sale, model_registry, others, reputation, reward_pool, voucher_bank
 from holes.mutant import Mutant
 
 HERE = Path(__file__).resolve().parent.parent
 TIMEOUT_S = 900
 
-MUTANTS = [mutant for file in (key_sale, voucher_bank, model_registry, reward_pool, others) for mutant in file.MUTANTS]
+FILES = (key_sale, voucher_bank, model_registry, reward_pool, reputation, directory, others)
+MUTANTS = [mutant for file in FILES for mutant in file.MUTANTS]
 INVARIANTS = {"KeySale": "KeySaleInvariant", "VoucherBank": "VoucherBankInvariant"}
 
 

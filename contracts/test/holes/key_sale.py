@@ -22,8 +22,8 @@ MUTANTS = [
     Mutant(
         "KeySale",
         "a sale is confirmed twice",
-        "_requireLive(s);\n        _finish(saleId, s, State.Paid);",
-        "_finish(saleId, s, State.Paid);",
+        "_requireLive(s);\n        _pay(saleId, s);",
+        "_pay(saleId, s);",
     ),
     Mutant(
         "KeySale",
@@ -47,8 +47,8 @@ MUTANTS = [
     Mutant(
         "KeySale",
         "claim from a void offer",
-        "if (_status(saleId >> 64) == Status.Bad) revert OfferIsBad();\n        _finish",
-        "_finish",
+        "if (_status(saleId >> 64) == Status.Bad) revert OfferIsBad();\n        _pay",
+        "_pay",
     ),
     Mutant(
         "KeySale",
@@ -101,7 +101,7 @@ MUTANTS = [
     Mutant(
         "KeySale", "the bond leaves before open sales end", "if (_words[offerId].open() != 0) revert SalesStillOpen();"
     ),
-    Mutant("KeySale", "the bond leaves at once", " || block.timestamp <= cold.closedAt + disputeWindow"),
+    Mutant("KeySale", "the bond leaves at once", " || block.timestamp <= _held[offerId].closedAt() + bondWindow"),
     Mutant("KeySale", "the bond leaves twice", "        cold.bond = 0;\n        credit", "        credit"),
     Mutant("KeySale", "penalties buy rewards", "feesBurnt += fees;", "feesBurnt += fees + penalties;"),
     Mutant("KeySale", "fees burn twice", "        feesDue = 0;\n"),
@@ -121,5 +121,102 @@ MUTANTS = [
         tests="KeySale",
     ),
     Mutant("Fees", "the fee rounds down", "(amount * bps + BPS - 1) / BPS", "amount * bps / BPS", tests="KeySale"),
+    Mutant(
+        "KeySale",
+        "the bond leaves with the shorter window",
+        "disputeWindow_ > feedbackWindow_ ?",
+        "disputeWindow_ < feedbackWindow_ ?",
+    ),
+    Mutant(
+        "KeySale",
+        "anybody reclaims",
+        "if (s.buyer() != msg.sender) revert NotBuyer();\n        if (s.state() != uint256(State.Paid))",
+        "if (s.state() != uint256(State.Paid))",
+    ),
+    Mutant(
+        "KeySale",
+        "what was not paid is reclaimed",
+        "if (s.state() != uint256(State.Paid)) revert WrongState();\n        if (w.status()",
+        "if (w.status()",
+    ),
+    Mutant(
+        "KeySale", "buyers of a good offer reclaim", "if (w.status() != uint256(Status.Bad)) revert OfferIsNotBad();"
+    ),
+    Mutant(
+        "KeySale",
+        "what is ripe is reclaimed",
+        "if (s.deadline() / feedbackWindow + 1 < h.bucket()) revert AlreadyRipe();",
+    ),
+    Mutant(
+        "KeySale",
+        "what is not ripe cannot be reclaimed",
+        "if (s.deadline() / feedbackWindow + 1 < h.bucket()) revert AlreadyRipe();",
+        "if (s.deadline() / feedbackWindow < h.bucket()) revert AlreadyRipe();",
+    ),
+    Mutant("KeySale", "a share is reclaimed twice", "_slips[saleId] = s.withState(uint256(State.Reclaimed));"),
+    Mutant("KeySale", "what was reclaimed is still owed", "_held[offerId] = h.reclaimed();"),
+    Mutant("KeySale", "a reclaim gives the whole price", "amount = heldShare(w.price());", "amount = w.price();"),
+    Mutant(
+        "KeySale",
+        "the seller gets the share at once",
+        "amount = (w.price() - share) * count - fee + share * h.ripe();",
+        "amount = w.price() * count - fee + share * h.ripe();",
+    ),
+    Mutant(
+        "KeySale",
+        "the seller never gets the share",
+        "amount = (w.price() - share) * count - fee + share * h.ripe();",
+        "amount = (w.price() - share) * count - fee;",
+    ),
+    Mutant("KeySale", "a ripe share pays twice", "_held[offerId] = h.withNoneRipe();", "_held[offerId] = h;"),
+    Mutant("KeySale", "no share is held of a payment", "_aged(offerId, w).paid();", "_aged(offerId, w);"),
+    Mutant(
+        "KeySale",
+        "shares ripen only when they are collected",
+        "_held[offerId] = _aged(offerId, w).paid();",
+        "_held[offerId] = _held[offerId].paid();",
+    ),
+    Mutant(
+        "KeySale",
+        "what was held ripens after the fault was proved",
+        "if (w.status() != uint256(Status.Bad)) h = h.aged(",
+        "h = h.aged(",
+    ),
+    Mutant(
+        "KeySale",
+        "a fault takes what is ripe, too",
+        "_held[offerId] = _aged(offerId, w).frozen();",
+        "_held[offerId] = _held[offerId].frozen();",
+    ),
+    Mutant("KeySale", "older shares stay apart when frozen", "_aged(offerId, w).frozen();", "_aged(offerId, w);"),
+    Mutant(
+        "KeySale",
+        "the time of payment is not kept",
+        "SaleWords.make(s.buyer(), block.timestamp, uint256(State.Paid), s.desk());",
+        "s.withState(uint256(State.Paid));",
+    ),
+    Mutant("KeySale", "a share above half", "if (holdbackBps_ > 5_000) revert HoldbackTooHigh();"),
+    Mutant(
+        "KeySale",
+        "what is frozen counts as the seller's",
+        "if (w.status() == uint256(Status.Bad)) return 0;\n",
+        "\n",
+    ),
+    Mutant(
+        "Words",
+        "a share ripens a bucket early",
+        "uint256 ripe_ = ripe(h) + (word >> OLDER & COUNT);\n        uint256 older = word >> RECENT & COUNT;",
+        "uint256 ripe_ = ripe(h) + unripe(h);\n        uint256 older = 0;",
+        tests="KeySale",
+    ),
+    Mutant("Words", "a share ripens a bucket late", "if (passed > 1)", "if (passed > 2)", tests="KeySale"),
+    Mutant(
+        "Words",
+        "older shares are forgotten",
+        "uint256 ripe_ = ripe(h) + (word >> OLDER & COUNT);",
+        "uint256 ripe_ = ripe(h);",
+        tests="KeySale",
+    ),
+    Mutant("Words", "ageing forgets when the offer was closed", " | word >> CLOSED_AT << CLOSED_AT", tests="KeySale"),
     Mutant("ChaCha20", "a round too few", "lt(i, 10)", "lt(i, 9)", tests="ChaCha20"),
 ]
