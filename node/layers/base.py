@@ -53,7 +53,8 @@ async def open_base(stack: AsyncExitStack, loaded: Loaded, paths: NodePaths) -> 
     """Journal, keys, chain, outbox."""
     settings, profile = loaded.settings, loaded.settings.profile
     journal = await stack.enter_async_context(open_journal(paths.journal))
-    wallet = Wallet(Keystore(paths.keystore, scrypt_log2=settings.wallet.scrypt_log2))
+    # vouchers are signed on the journal's thread, where trio has no clock
+    wallet = Wallet(Keystore(paths.keystore, scrypt_log2=settings.wallet.scrypt_log2), clock=time.monotonic)
     endpoints = settings.chain.rpc or profile.chain.rpc
     addresses = msgspec.structs.asdict(profile.contracts)
     chain = await stack.enter_async_context(
