@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from node.cli.main import main as schwung
-from tests.support.hostile import become
+from tests.support.adversary import become
 from tests.support.killing import arm
 
 LOOK_S = 0.02  # how late the end of a daemon may be told

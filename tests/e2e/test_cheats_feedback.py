@@ -1,0 +1,154 @@
+"""Opinions about what was never bought, and purchases from oneself (DESIGN §5): nobody gains by them.
+
+What a washer lost is counted from the chain: all that his two accounts had before, less all that they have in the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.support.adversary.scene import ALICE, BOB, CAROL, MALLORY, Lot, Scene
+from tests.support.adversary.table import Row, story
+from tests.support.client import CallFailed
+from tests.support.cluster import Cluster, wait_for
+
+pytestmark = [pytest.mark.chain, pytest.mark.e2e]
+
+SECOND = "mallory-second"  # Mallory's other wallet
+WASHES = 6  # 1.06 to the sixth is more than the clamp
+PPM = 1_000_000
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How an offer stands with somebody who looks for one."""
+
+    quote_wei: int
+    listed: list[str]
+    matches: list[str]
+
+
+class Market:
+    """Alice and Carol sell, Bob looks for something to buy."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        for name in (ALICE, BOB, CAROL):
+            scene.honest(name)
+        self.good = scene.sell(ALICE, "good", BOB)
+        self.rival = scene.sell(CAROL, "rival", BOB)
+        bob = scene.client(BOB)
+        text, most = "soft sleeves and seams that hold", str(self.good.price_wei * 10)
+        self.demand = bob.call("demands.post", text=text, domain=scene.domain, max_price=most)["demand"]
+
+    def standing(self, lot: Lot) -> Standing:
+        """What Bob sees of it: the chain's price, and its place in what he is shown."""
+        bob, domain = self.scene.client(BOB), self.scene.domain
+        listed = bob.call("offers.list", domain=domain, query="soft sleeves and seams that hold")["items"]
+        matches = bob.call("demands.matches", demand=self.demand)["items"]
+        return Standing(
+            quote_wei=int(bob.call("offers.get", offer=lot.offer)["quote_wei"]),
+            listed=[one["offer"] for one in listed],
+            matches=[one["offer"] for one in matches],
+        )
+
+    def rates(self, name: str, subject: str, receipt: str, rating: int) -> dict[str, Any]:
+        """Give feedback and wait until Bob has heard of it."""
+        given: dict[str, Any] = self.scene.client(name).call(
+            "feedback.give", subject=subject, receipt=receipt, rating=rating, comment="!!!", outcome="used"
+        )
+        wait_for(lambda: given["feedback"] in self.heard(BOB, subject), "the rating at Bob")
+        return given
+
+    def heard(self, name: str, subject: str) -> dict[str, bool]:
+        """The ratings of a subject that a node has heard, and whether it finds their tickets good."""
+        items = self.scene.client(name).call("feedback.list", subject=subject)["items"]
+        return {one["feedback"]: bool(one["ticket_ok"]) for one in items}
+
+
+@pytest.fixture(scope="module")
+def market(cluster: Cluster) -> Market:
+    return Market(Scene(cluster, "cheats-said"))
+
+
+# --- feedback without a purchase ---
+
+
+@story(Row.FAKE_FEEDBACK)
+@pytest.mark.parametrize("ticket", ["of another", "of nobody"])
+def test_a_rating_without_a_purchase_moves_nothing(market: Market, ticket: str) -> None:
+    scene, good = market.scene, market.good
+    deal = scene.until(BOB, bought(scene, good), "settled")
+    scene.adversary("rates-unbought")
+    scene.hears(MALLORY, good.offer)
+    mallory, before = scene.purse(MALLORY), market.standing(good)
+    rewarded = scene.cluster.view("rewards", "rewarded")
+    sale = deal["sale"] if ticket == "of another" else str((good.number << 64) + 4_711)
+    given = market.rates(MALLORY, good.offer, sale, 1)
+    assert (given["state"], given["note"]) == ("unrewarded", "NotBuyer")  # on chain
+    assert market.heard(BOB, good.offer)[given["feedback"]] is False  # and by gossip
+    assert market.standing(good) == before
+    assert scene.purse(MALLORY).wealth_wei == mallory.wealth_wei
+    assert scene.cluster.view("rewards", "rewarded") == rewarded
+    scene.assert_balanced()
+
+
+@story(Row.FAKE_FEEDBACK)
+def test_a_node_of_its_own_gives_no_rating_without_a_ticket(market: Market) -> None:
+    carol = market.scene.client(CAROL)
+    market.scene.hears(CAROL, market.good.offer)
+    with pytest.raises(CallFailed) as refused:
+        carol.call("feedback.give", subject=market.good.offer, receipt="4711", rating=5)
+    assert refused.value.kind == "no_ticket"
+
+
+def bought(scene: Scene, lot: Lot) -> str:
+    """Bob's deal about a lot; he buys it once."""
+    deals = scene.client(BOB).call("deals.list")["items"]
+    return next((deal["deal"] for deal in deals if deal["offer"] == lot.offer), "") or scene.buy(BOB, lot)
+
+
+# --- wash trading ---
+
+
+@story(Row.WASH_TRADING)
+def test_a_seller_who_buys_from_himself_and_rates_five_stars_pays_for_it(market: Market) -> None:
+    """No software has to be changed for it: two wallets of one owner are two strangers to everybody."""
+    scene = market.scene
+    scene.honest(MALLORY)
+    scene.honest(SECOND)
+    lot = scene.sell(MALLORY, "washed", BOB, SECOND)
+    before, quote = wealth(scene, lot), market.standing(lot).quote_wei
+    rewards = 0
+    for _ in range(WASHES):
+        deal = scene.client(SECOND).call("deals.buy", offer=lot.offer, max_price=str(lot.price_wei))["deal"]
+        scene.until(SECOND, deal, "settled")
+        given = market.rates(SECOND, lot.offer, deal, 5)
+        rewards += int(given["reward_wei"])
+    fees = WASHES * scene.fee(lot.price_wei)
+    beta = scene.cluster.view("rewards", "betaPpm")
+    lost = before - wealth(scene, lot)
+    assert 0 < rewards <= fees * beta // PPM
+    assert lost == fees - rewards  # the washer's own fees, and nobody else's
+    assert lost * PPM >= fees * (PPM - beta)
+    clamp = scene.cluster.view("oracle", "clampPpm")
+    after = market.standing(lot).quote_wei
+    assert quote < after <= quote * (PPM + clamp) // PPM
+    assert market.standing(market.good).quote_wei > 0
+    scene.assert_balanced()
+
+
+@story(Row.WASH_TRADING)
+def test_a_wallet_does_not_buy_from_itself(market: Market) -> None:
+    alice = market.scene.client(ALICE)
+    with pytest.raises(CallFailed, match="your own offer"):
+        alice.call("deals.buy", offer=market.good.offer, max_price=str(market.good.price_wei))
+
+
+def wealth(scene: Scene, lot: Lot) -> int:
+    """Everything both accounts have, wherever the contracts keep it."""
+    purses = scene.purse(MALLORY).wealth_wei + scene.purse(SECOND).wealth_wei
+    return purses + scene.bond(lot) + scene.earned(lot)
