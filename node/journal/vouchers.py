@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from node.journal.journal import Journal
+from protocols.voucher import Voucher
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS voucher_promises (
@@ -65,6 +66,17 @@ class Promise(msgspec.Struct, frozen=True):
     signer: str
     updated_at: int
 
+    @property
+    def voucher(self) -> Voucher:
+        """To be sent again."""
+        return Voucher(
+            payer=self.payer,
+            payee=self.payee,
+            lane=self.lane,
+            cumulative_wei=str(self.cumulative_wei),
+            signature=self.signature,
+        )
+
 
 class Taking(msgspec.Struct, frozen=True):
     """The newest voucher we hold on a lane; `settled_wei` of it is on chain. `since`: the oldest unsettled one came.
@@ -85,6 +97,17 @@ class Taking(msgspec.Struct, frozen=True):
     @property
     def by_contract(self) -> bool:
         return not self.signer
+
+    @property
+    def voucher(self) -> Voucher:
+        """As it came."""
+        return Voucher(
+            payer=self.payer,
+            payee=self.payee,
+            lane=self.lane,
+            cumulative_wei=str(self.cumulative_wei),
+            signature=self.signature,
+        )
 
     @property
     def due_wei(self) -> int:

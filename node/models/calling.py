@@ -27,6 +27,7 @@ from node.models.ports import Bank, Events, Purse, Wallet, Wire
 from node.models.serving import Serving
 from node.models.unanswered import Unanswered
 from node.network.errors import DeadlineExceeded, NetworkError, PeerBusy, PeerUnreachable
+from node.wallet.errors import VoucherError
 from protocols import eip712
 from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
@@ -47,6 +48,7 @@ from protocols.inference.messages import (
     request_hash,
     response_hash,
 )
+from protocols.voucher import Voucher
 
 log = structlog.get_logger(__name__)
 
@@ -231,6 +233,8 @@ class Calling:
     ) -> None:
         """The provider says no. Go on only if he has served what was promised before this call; else raise."""
         tab, terms = await self._tab(call.model), refusal.terms
+        if terms is not None and terms.held is not None and await self._caught_up(tab, call, terms, terms.held):
+            return
         served_wei = int(terms.served_wei) if terms is not None and refusal.kind == "payment_required" else 0
         open_before = self._unanswered.of(call.model)
         if not 0 < served_wei - tab.spent_wei <= credit_wei:
@@ -241,6 +245,17 @@ class Calling:
             await self._have_shown(listed, request, open_before)
         else:  # a crash of ours cut it off
             await self._calls.failed(call, lost_wei=served_wei - tab.spent_wei)
+
+    async def _caught_up(self, tab: Tab, call: Call, terms: Terms, held: Voucher) -> bool:
+        """Whether he shows a voucher of ours that our journal has lost; then we go on from what he served for it."""
+        try:
+            promised_wei = await self._purse.adopt(held, int(terms.served_wei))
+        except (VoucherError, ProtocolError):
+            return False
+        if promised_wei <= call.cumulative_wei:
+            return False
+        await self._calls.failed(call, lost_wei=max(0, min(int(terms.served_wei), promised_wei) - tab.spent_wei))
+        return True
 
     async def _have_shown(
         self, listed: Listed[ModelCard], request: InferenceRequest, open_before: Sequence[tuple[InferenceRequest, Call]]

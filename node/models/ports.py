@@ -100,6 +100,10 @@ class Purse(Protocol):
         """A voucher up to this sum, journalled; the newest one when the sum is not above it."""
         ...
 
+    async def adopt(self, voucher: Voucher, served_wei: int) -> int:
+        """Take up a voucher of ours that the journal has lost; the lane's sum. Raises a VoucherError, ProtocolError."""
+        ...
+
 
 class Events(Protocol):
     """Where state changes are told."""

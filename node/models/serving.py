@@ -24,7 +24,7 @@ from node.models.artifacts import Artifacts
 from node.models.errors import BadArtifact, UnknownModel
 from node.models.ports import Events, Registry, Till, Wallet, Wire
 from node.models.runtime import Runtime
-from node.wallet.errors import VoucherError, WalletError
+from node.wallet.errors import Outdated, VoucherError, WalletError
 from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
 from protocols.ids import Address, PeerId, parse_address
@@ -133,7 +133,10 @@ class Serving:
             paid_wei = await self._till.accept(request.voucher, payee=self._payee, lane=lane(row.model))
         except (VoucherError, ProtocolError) as err:
             account = await self._accounts.of(row.model, request.voucher.payer)
-            return _no(err.kind, str(err), self._terms(row, request, account))
+            terms = self._terms(row, request, account)
+            if isinstance(err, Outdated):
+                terms = msgspec.structs.replace(terms, held=err.held)
+            return _no(err.kind, str(err), terms)
         except WalletError as err:  # the chain or our own wallet, not the payer's fault
             return _no("unavailable", str(err))
         charge = _charge(row, payer, request)

@@ -10,6 +10,7 @@ WalletError
 ├── ChainSilent          what stands behind a payer cannot be read now
 └── VoucherError
     ├── VoucherRefused   a voucher that does not pay for what it is meant to pay (with a reason)
+    │   └── Outdated         we hold a newer one by the same signer, and show it to him
     ├── NoCover          the payer's deposit does not cover what he would owe
     └── AheadTooFar      we would sign more than one unit beyond what we received
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 from config.amounts import tokens
 from node.identity.errors import NoWallet, WalletLocked
+from protocols.voucher import Voucher
 
 __all__ = [
     "AheadTooFar",
@@ -29,6 +31,7 @@ __all__ = [
     "KeyReused",
     "NoCover",
     "NoWallet",
+    "Outdated",
     "SendRefused",
     "SpendLimit",
     "StillPending",
@@ -109,6 +112,14 @@ class VoucherError(WalletError):
 class VoucherRefused(VoucherError):
     kind = "voucher_refused"
     hint = "the payer must send a voucher that raises this lane by at least the price"
+
+
+class Outdated(VoucherRefused):
+    """`held` is the voucher we hold: a payer who has lost his journal goes on from it."""
+
+    def __init__(self, message: str, held: Voucher) -> None:
+        super().__init__(message)
+        self.held = held
 
 
 class NoCover(VoucherError):

@@ -19,10 +19,10 @@ from node.identity.errors import WalletLocked
 from node.journal.journal import Journal
 from node.journal.vouchers import Promise, Promises, promise, promised_total, put_promise, spend
 from node.wallet.cover import END_MARGIN_S, Cover, LaneKey, Snapshot
-from node.wallet.errors import AheadTooFar, InsufficientFunds, SpendLimit
+from node.wallet.errors import AheadTooFar, InsufficientFunds, SpendLimit, VoucherRefused
 from protocols import eip712
 from protocols.ids import Address
-from protocols.voucher import Voucher, voucher_digest, voucher_domain
+from protocols.voucher import Voucher, verify_voucher, voucher_digest, voucher_domain
 
 # The newest voucher of a lane and what the chain has paid on it, to the sum that is to be signed
 Target = Callable[[Promise | None, int], int]
@@ -96,6 +96,36 @@ class Lanes:
         """The unit that was paid for has come: the next may be paid."""
         await self._promises.received(self._wallet.address, payee, lane)
 
+    async def adopt(self, voucher: Voucher, served_wei: int) -> int:
+        """Take up a voucher of ours that this journal does not know, as its payee shows it; the lane's sum after that.
+
+        It happens when the journal was lost and the keys were not. `served_wei` is what he says he served for it: he is
+        believed within what we signed, so at most the one unit that was open is lost. Raises VoucherRefused when it is
+        not ours, BadSignature when it is nobody's.
+        """
+        payer = self._wallet.address
+        if voucher.payer != payer or verify_voucher(voucher, self._domain) not in (payer, self._session_address):
+            raise VoucherRefused("that voucher is not ours")
+        new = Promise(
+            payer=payer,
+            payee=voucher.payee,
+            lane=voucher.lane,
+            cumulative_wei=voucher.cumulative,
+            received_wei=min(served_wei, voucher.cumulative),
+            signature=voucher.signature,
+            signer=verify_voucher(voucher, self._domain),
+            updated_at=self._clock(),
+        )
+
+        def run(conn: sqlite3.Connection) -> Promise:
+            newest = promise(conn, payer, voucher.payee, voucher.lane)
+            if newest is not None and newest.cumulative_wei >= new.cumulative_wei:
+                return newest
+            put_promise(conn, new)
+            return new
+
+        return (await self._promises.change(run)).cumulative_wei
+
     async def every(self) -> list[Promise]:
         """The newest voucher of each lane."""
         return await self._promises.every(self._wallet.address)
@@ -104,7 +134,7 @@ class Lanes:
         payer = self._wallet.address
         newest = await self._promises.get(payer, payee, lane)
         if newest is not None and target(newest, 0) <= newest.cumulative_wei:
-            return _voucher(newest)
+            return newest.voucher
         lanes = {*(_key(one) for one in await self._promises.every(payer)), (payee, lane)}
         snapshot = await self._cover.of(payer, self._session_address, lanes)
         try:
@@ -142,7 +172,7 @@ class Lanes:
             put_promise(conn, new)
             return new
 
-        return _voucher(await self._promises.change(run))
+        return (await self._promises.change(run)).voucher
 
     def _signer(
         self, snapshot: Snapshot, open_wei: int, now: int, *, reserved: bool
@@ -169,13 +199,3 @@ def check_deposit(sums: Mapping[LaneKey, int], snapshot: Snapshot, payer: Addres
 
 def _key(one: Promise) -> LaneKey:
     return one.payee, one.lane
-
-
-def _voucher(newest: Promise) -> Voucher:
-    return Voucher(
-        payer=newest.payer,
-        payee=newest.payee,
-        lane=newest.lane,
-        cumulative_wei=str(newest.cumulative_wei),
-        signature=newest.signature,
-    )

@@ -27,7 +27,7 @@ from node.journal.journal import Journal
 from node.journal.vouchers import Taking, Takings, put_taking, taking, takings_of
 from node.wallet.cover import END_MARGIN_S, Cover, LaneKey, Snapshot
 from node.wallet.erc1271 import ContractPayers
-from node.wallet.errors import NoCover, VoucherRefused
+from node.wallet.errors import NoCover, Outdated, VoucherRefused
 from protocols.errors import BadSignature
 from protocols.ids import Address, parse_address
 from protocols.voucher import Voucher, verify_voucher, voucher_domain
@@ -96,19 +96,6 @@ class Till:
             snapshot = await self._cover.of(payer, signer or payer, lanes, max_age_s=self._reread_s)
             return await self._take(voucher, signer, snapshot, price_wei)
 
-    async def held(self, payer: Address, payee: Address, lane: int) -> Voucher | None:
-        """The newest voucher of a lane: what we show to a payer who has lost his journal."""
-        found = {(one.payee, one.lane): one for one in await self._takings.of_payer(payer)}.get((payee, lane))
-        if found is None:
-            return None
-        return Voucher(
-            payer=found.payer,
-            payee=found.payee,
-            lane=found.lane,
-            cumulative_wei=str(found.cumulative_wei),
-            signature=found.signature,
-        )
-
     def _key_of(self, voucher: Voucher) -> str:
         """Whose key signed; "" when no key did, as may be with a contract's voucher."""
         try:
@@ -158,9 +145,10 @@ def raised(known: Taking | None, voucher: Voucher, signer: str, price_wei: int, 
     lane: LaneKey = (voucher.payee, voucher.lane)
     before = max(known.cumulative_wei if known else 0, snapshot.paid(lane))
     if voucher.cumulative < before + max(price_wei, 1):
-        raise VoucherRefused(
-            f"the lane stands at {before} wei, a voucher over {voucher.cumulative} wei does not pay {price_wei} wei"
-        )
+        why = f"the lane stands at {before} wei, a voucher over {voucher.cumulative} wei does not pay {price_wei} wei"
+        if known is not None and signer in (known.payer, known.signer) and voucher.cumulative < known.cumulative_wei:
+            raise Outdated(why, known.voucher)  # to its signer only: it tells what he owes
+        raise VoucherRefused(why)
     settled = max(known.settled_wei if known else 0, snapshot.paid(lane))
     waiting = known is not None and known.cumulative_wei > settled
     return Taking(

@@ -64,7 +64,8 @@ class Receipt(Message, frozen=True, kw_only=True):
 class Terms(Message, frozen=True, kw_only=True):
     """What the provider wants: a voucher to `payee` on `lane` of at least `cumulative_wei` in all.
 
-    `served_wei` is what he has already served this payer for.
+    `served_wei` is what he has already served this payer for. `held` is the newest voucher he holds, shown to its
+    signer when that one sends an older sum: his journal is lost.
     """
 
     payee: Annotated[str, Meta(max_length=42)]
@@ -72,6 +73,7 @@ class Terms(Message, frozen=True, kw_only=True):
     price_wei: Wei
     served_wei: Wei
     cumulative_wei: Wei
+    held: Voucher | None = None
 
 
 class Refusal(Message, frozen=True, kw_only=True):
