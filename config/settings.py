@@ -148,9 +148,25 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     demand_ttl_s: Annotated[int, why("a want that is older has mostly been met elsewhere", ge=60, le=31_536_000)] = (
         604_800
     )
+    demand_epsilon: Annotated[
+        float,
+        why("noise on published wants: at most e^(epsilon · distance) tells two apart; 1000 is mild; 0 adds none", ge=0),
+    ] = 0.0
     search_price_wei: Annotated[
         Wei, why("a preview of a record, to peers who search here; found for nothing sells more than a fee earns")
     ] = 0
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """How data changes hands."""
+
+    confirm_wait_s: Annotated[
+        int, why("a buyer's signed confirmation waits for company: a batch shares its gas", ge=0, le=86_400)
+    ] = 600
+    confirm_batch: Annotated[int, why("confirmations a transaction: about 2 million gas", ge=1, le=256)] = 64
+    max_disputes_lost: Annotated[
+        int, why("an honest seller loses none; one may be a broken disk, two are a habit", ge=0, le=1_000_000)
+    ] = 1
 
 
 class Models(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,6 +208,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     collect: Collect = Collect()
     refine: Refine = Refine()
     market: Market = Market()
+    exchange: Exchange = Exchange()
     models: Models = Models()
     console: Console = Console()
     log: Log = Log()

@@ -5,6 +5,7 @@ ExchangeError
 ├── OwnOffer         a wallet does not buy from itself
 ├── CannotDispute    the deal is not in a state that can be disputed
 └── SellerSilent     the seller did not open what he has to open
+    └── SellerBusy   he says that he cannot do so yet
 """
 
 from __future__ import annotations
@@ -35,3 +36,7 @@ class CannotDispute(ExchangeError):
 class SellerSilent(ExchangeError):
     kind = "peer_unreachable"
     hint = "try again when the seller is there: schwung peers list"
+
+
+class SellerBusy(SellerSilent):
+    hint = "try again in a moment"

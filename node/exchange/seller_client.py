@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from node.exchange.errors import SellerSilent
+from node.exchange.errors import SellerBusy, SellerSilent
 from node.network.errors import NetworkError
 from protocols.codec import encode
 from protocols.errors import ProtocolError
 from protocols.exchange.handover import MaskedKey
 from protocols.exchange.messages import (
     MAX_REPLY_BYTES,
+    PASSING,
     PROTOCOL,
+    Confirmed,
+    ConfirmRequest,
     Handover,
     KeyRequest,
     Opening,
@@ -35,7 +38,7 @@ class Wire(Protocol):
 
 
 async def ask_openings(wire: Wire, peer: PeerId, offer: str, wanted: list[int], block: int) -> list[Opening]:
-    """The keys of exactly the cells `wanted`. Raises SellerSilent with what was wrong."""
+    """The keys of exactly the cells `wanted`. Raises SellerSilent with what was wrong, SellerBusy when it may pass."""
     reply = await _ask(wire, peer, OpeningsRequest(offer=offer))
     if not isinstance(reply, Openings):
         raise SellerSilent("the seller answered with something else than openings")
@@ -52,12 +55,20 @@ async def ask_key(wire: Wire, peer: PeerId, offer: str, sale: str) -> MaskedKey:
     return MaskedKey(ex=reply.ex, parity=reply.parity, masked=reply.masked)
 
 
-async def _ask(wire: Wire, peer: PeerId, request: Request) -> Openings | Handover:
+async def bring_consent(wire: Wire, peer: PeerId, offer: str, sale: str, signature: bytes) -> None:
+    """Give the seller the signed confirmation of a sale. Raises SellerSilent when he has not taken it."""
+    reply = await _ask(wire, peer, ConfirmRequest(offer=offer, sale=sale, signature=signature))
+    if not isinstance(reply, Confirmed):
+        raise SellerSilent("the seller answered a confirmation with something else")
+
+
+async def _ask(wire: Wire, peer: PeerId, request: Request) -> Openings | Handover | Confirmed:
     try:
         raw = await wire.request(peer, PROTOCOL, encode(request), timeout_s=TIMEOUT_S, max_reply_bytes=MAX_REPLY_BYTES)
         reply = read_reply(raw)
     except (NetworkError, ProtocolError) as err:
         raise SellerSilent(f"the seller did not answer: {err}") from err
     if isinstance(reply, Refusal):
-        raise SellerSilent(f"the seller refused: {reply.message}")
+        refused = SellerBusy if reply.kind in PASSING else SellerSilent
+        raise refused(f"the seller refused: {reply.message}")
     return reply

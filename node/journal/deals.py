@@ -7,6 +7,7 @@ on where the killed one stood. It holds one-time keys, so it never leaves the jo
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -103,6 +104,19 @@ class Deals:
     async def unfinished(self, role: Role) -> list[Deal]:
         """What a restart has to go on with."""
         return await self._rows("SELECT * FROM deals WHERE role = ? AND over = 0 ORDER BY created_at", (role,))
+
+    async def about(self, role: Role, offer_no: int) -> list[Deal]:
+        """The deals about the contract's offer of this number: a sale's id begins with it."""
+        sql = "SELECT deal, sale FROM deals WHERE role = ? AND sale <> ''"
+        pairs = await self._journal.read(lambda conn: conn.execute(sql, (role,)).fetchall())
+        found = [await self.get(deal) for deal, sale in pairs if int(sale) >> 64 == offer_no]
+        return [deal for deal in found if deal is not None]
+
+    async def in_state(self, role: Role, states: Collection[str], since: int = 0) -> list[Deal]:
+        """The deals that stand in one of these states, and were changed since a time."""
+        marks = ", ".join("?" for _ in states)
+        sql = f"SELECT * FROM deals WHERE role = ? AND updated_at >= ? AND state IN ({marks}) ORDER BY created_at"  # noqa: S608
+        return await self._rows(sql, (role, since, *states))
 
     async def newest(self, limit: int) -> list[Deal]:
         """Newest first."""

@@ -83,6 +83,11 @@ class Publications:
         """The publication with this number in the KeySale contract."""
         return await self._one("SELECT * FROM publications WHERE offer_no = ? AND offer_no <> 0", offer_no)
 
+    async def any_under_way(self) -> bool:
+        """Whether an offer is on its way that has no item id yet, or had none when the journal was last written."""
+        sql = "SELECT 1 FROM publications WHERE offer = '' AND content_key IS NOT NULL AND state <> 'failed' LIMIT 1"
+        return await self._journal.read(lambda conn: conn.execute(sql).fetchone()) is not None
+
     async def containing(self, records: Collection[str]) -> list[Publication]:
         """The publications that still have their key and hold one of these records."""
         wanted = set(records)

@@ -8,12 +8,14 @@ import hmac
 import msgspec
 
 from node.exchange.acting import Acting
-from node.exchange.buyer import Purchases
+from node.exchange.batches import Batches, Patience
+from node.exchange.buyer import Policy, Purchases
 from node.exchange.desk import DealDesk
 from node.exchange.forgetting import BoughtKeys
 from node.exchange.importer import ShardImporter
 from node.exchange.seller import Sales
 from node.exchange.watch import ChainWatch
+from node.journal.confirmations import Confirmations
 from node.journal.cursors import Cursors
 from node.journal.deals import Deals
 from node.journal.transactions import Transactions
@@ -26,6 +28,8 @@ from protocols.exchange.selling import Caution
 
 MARGIN_SHARE = 3  # a seller posts his key when a third of the delivery window is left …
 MARGIN_MOST_S = 600  # … but ten minutes are room enough for any chain's blocks
+CONFIRM_SHARE = 2  # a buyer whose confirmation was not brought sends it when half of the window is left …
+CONFIRM_MOST_S = 900  # … or a quarter of an hour: before the seller posts the key
 RELEASE_S = 3_600  # how long a late confirmation may come before an expired sale is given back
 
 
@@ -57,7 +61,9 @@ async def open_exchange(base: Base, carriage: Carriage, market: Market, money: M
         importer=ShardImporter(carriage.shard, carriage.embedder),
         scorer=score_record,
         spend=money.wallet.spend,
+        sign=base.wallet.sign,
     )
+    window_s, chosen = await chain.sale.deliver_window(), base.settings.exchange
     purchases = Purchases(
         chain=chain,
         transactor=base.transactor,
@@ -65,10 +71,13 @@ async def open_exchange(base: Base, carriage: Carriage, market: Market, money: M
         catalog=market.catalog,
         store=deals,
         watch=watch,
+        policy=Policy(
+            confirm_margin_s=min(CONFIRM_MOST_S, window_s // CONFIRM_SHARE),
+            max_disputes_lost=chosen.max_disputes_lost,
+        ),
         events=base.events,
         clock=now,
     )
-    window_s = await chain.sale.deliver_window()
     sales = Sales(
         chain=chain,
         transactor=base.transactor,
@@ -76,6 +85,13 @@ async def open_exchange(base: Base, carriage: Carriage, market: Market, money: M
         publications=market.publications,
         store=deals,
         watch=watch,
+        batches=Batches(
+            chain=chain,
+            transactor=base.transactor,
+            store=Confirmations(base.journal),
+            patience=Patience(wait_s=chosen.confirm_wait_s, most=chosen.confirm_batch),
+            clock=lambda: watch.clock,
+        ),
         secret=derived(base.seed, b"handover"),
         caution=Caution(
             confirmations=confirmations, margin_s=min(MARGIN_MOST_S, window_s // MARGIN_SHARE), release_s=RELEASE_S

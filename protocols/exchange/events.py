@@ -1,7 +1,8 @@
 """What the machines are told (events) and what they ask for (actions). Frozen values; all serialise with `codec`.
 
-Events about the chain are reported when they are deep enough to count (`Undone` takes one back that was not), in the
-order of the chain, and may be repeated: a machine ignores what it knows already. Times are chain time, UTC seconds.
+Events about the chain are reported when they are deep enough to count (`Undone` takes one back that a reorganisation
+removed all the same), in the order of the chain, and may be repeated: a machine ignores what it knows already. Times
+are chain time, UTC seconds.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Call(StrEnum):
     WITHDRAW = "withdraw"
     DELIVER = "deliver"
     CLAIM = "claim"
+    RECLAIM = "reclaim"
 
 
 # --- events, both sides ---
@@ -51,8 +53,8 @@ class Proven(msgspec.Struct, frozen=True, tag=True):
     """The contract found the offer's seller at fault; every open sale of the offer can be refunded at once."""
 
 
-class Undone(msgspec.Struct, frozen=True, tag=True):
-    """A reorganisation removed the lock."""
+class Reclaimed(msgspec.Struct, frozen=True, tag=True):
+    """The contract gave the buyer the held share of a paid price back: the offer's seller was found at fault."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -90,7 +92,7 @@ class Judged(msgspec.Struct, frozen=True, tag=True):
 class OfferRead(msgspec.Struct, frozen=True, tag=True):
     """The offer as it stands on chain. `live`: neither closed, nor proven bad, nor revoked in the registry.
 
-    `covered`: the bond covers one more sale.
+    `covered`: the bond covers one more sale. `disputes_lost`: offers of its seller that were proved bad, ever.
     """
 
     root: bytes
@@ -98,6 +100,7 @@ class OfferRead(msgspec.Struct, frozen=True, tag=True):
     price_wei: Wei
     live: bool
     covered: bool
+    disputes_lost: int = 0
 
 
 class Hindered(msgspec.Struct, frozen=True, tag=True):
@@ -163,13 +166,29 @@ class Withdrawn(msgspec.Struct, frozen=True, tag=True):
     """The contract owes this account nothing any more, whoever's call brought the money home."""
 
 
+class Consented(msgspec.Struct, frozen=True, tag=True):
+    """The seller's answer to my signed confirmation: `taken`, he has journalled it; else `reason` says why not."""
+
+    taken: bool
+    reason: str = ""
+
+
+class NothingHeld(msgspec.Struct, frozen=True, tag=True):
+    """The contract holds nothing of this price for me: it was the seller's already when the fault was proved."""
+
+    reason: str
+
+
+BuyerNews = Posted | Finished | Proven | Reclaimed
+
 # --- events, seller ---
 
 
 class LockSeen(msgspec.Struct, frozen=True, tag=True):
-    """The lock stands (again) in `block`; repeated when a reorganisation moved it."""
+    """The lock stands (again) in `block`; repeated when a reorganisation moved it, and its deadline with it."""
 
     block: int
+    deliver_by: int
 
 
 class KeyAsked(msgspec.Struct, frozen=True, tag=True):
@@ -184,6 +203,28 @@ class Delivered(msgspec.Struct, frozen=True, tag=True):
 
 class KeyLost(msgspec.Struct, frozen=True, tag=True):
     """The content key is gone (erased on request): this sale cannot be delivered any more."""
+
+
+class Signed(msgspec.Struct, frozen=True, tag=True):
+    """The buyer's confirmation came, and its signature is his."""
+
+    signature: bytes
+
+
+class Skipped(msgspec.Struct, frozen=True, tag=True):
+    """The contract passed over the signed confirmation of a sale that is still open."""
+
+
+SellerNews = Delivered | Finished | Proven | Reclaimed
+
+
+# --- taken back, both sides ---
+
+
+class Undone(msgspec.Struct, frozen=True, tag=True):
+    """A reorganisation removed `what` from the log; nothing named, the lock itself."""
+
+    what: BuyerNews | SellerNews | Withdrawn | None = None
 
 
 # --- actions, buyer ---
@@ -237,7 +278,17 @@ class Import(msgspec.Struct, frozen=True, tag=True):
     content_key: bytes
 
 
+class Consent(msgspec.Struct, frozen=True, tag=True):
+    """After `after_s` seconds of wall clock, send the seller a signed confirmation. `attempt` tells requests apart."""
+
+    sale: str
+    attempt: int
+    after_s: int
+
+
 class Confirm(msgspec.Struct, frozen=True, tag=True):
+    """Pay by an own transaction."""
+
     sale: str
     key: str
 
@@ -251,6 +302,13 @@ class Dispute(msgspec.Struct, frozen=True, tag=True):
     @property
     def kind(self) -> Literal["key", "cell"]:
         return "key" if isinstance(self.evidence, KeyEvidence) else "cell"
+
+
+class Reclaim(msgspec.Struct, frozen=True, tag=True):
+    """Take the held share of a paid price back."""
+
+    sale: str
+    key: str
 
 
 class Withdraw(msgspec.Struct, frozen=True, tag=True):
@@ -296,6 +354,14 @@ class Deliver(msgspec.Struct, frozen=True, tag=True):
     key: str
 
 
+class Bring(msgspec.Struct, frozen=True, tag=True):
+    """Have the buyer's signed confirmation brought to the contract with others, at chain time `by` at the latest."""
+
+    sale: str
+    signature: bytes
+    by: int
+
+
 class Claim(msgspec.Struct, frozen=True, tag=True):
     sale: str
     key: str
@@ -303,10 +369,15 @@ class Claim(msgspec.Struct, frozen=True, tag=True):
 
 BuyerEvent = (
     Tick | Fetched | FetchFailed | Judged | OfferRead | Hindered | Cancelled | Locked | KeyGiven | KeyDenied | Posted
-    | Checked | Faulted | Imported | Finished | Proven | Undone | Failed | Withdrawn
+    | Checked | Faulted | Imported | Consented | Finished | Proven | Reclaimed | NothingHeld | Withdrawn | Undone
+    | Failed
 )  # fmt: skip
-SellerEvent = Tick | LockSeen | KeyAsked | Delivered | KeyLost | Finished | Proven | Undone | Failed
+SellerEvent = (
+    Tick | LockSeen | KeyAsked | Delivered | KeyLost | Signed | Skipped | Finished | Proven | Reclaimed | Undone
+    | Failed
+)  # fmt: skip
 BuyerAction = (
-    Fetch | AskSample | ReadOffer | Lock | AskKey | Verify | Import | Confirm | Dispute | Refund | Withdraw | Wait
+    Fetch | AskSample | ReadOffer | Lock | AskKey | Verify | Import | Consent | Confirm | Dispute | Refund | Reclaim
+    | Withdraw | Wait
 )  # fmt: skip
-SellerAction = HandOver | Deny | Deliver | Claim | Refund | Wait
+SellerAction = HandOver | Deny | Bring | Deliver | Claim | Refund | Wait

@@ -4,32 +4,46 @@ Buyer (`buying`), the honest way on the left, each state with the action that le
 
     chosen        Fetch       --Fetched----->  fetched      root or width differ: refused
     fetched       AskSample   --Judged------>  sampled      the sample does not bear the claim out: refused
-    sampled       ReadOffer   --OfferRead--->  locking      price, root, bond or life on chain do not fit: refused
+    sampled       ReadOffer   --OfferRead--->  locking      what stands on chain does not fit: refused
     locking       Lock        --Locked------>  locked       never mined for certain: refused
     locked        AskKey      --KeyGiven---->  keyed        deadline passed: refunding
                               --Posted------>  keyed
     keyed         Verify      --Checked----->  verified     wrong, in private: awaiting_refund
                                                             wrong, on chain; or a false cell: disputing
     verified      Import      --Imported---->  confirming   (paid out already: settled)
-    confirming    Confirm     --Finished---->  settled
+    confirming    Consent     --Finished---->  settled      not brought by a margin before the deadline: paying
+    paying        Confirm     --Finished---->  settled
     awaiting_refund           --Posted------>  keyed        deadline passed: refunding
     refunding     Refund      --Finished---->  withdrawing  Posted after all: keyed
     disputing     Dispute     --Finished---->  withdrawing  (key)
-                              --Proven------>  refunding    (cell; paid out already: withdrawing)
-    withdrawing   Withdraw    --Withdrawn--->  refunded, or disputed
-    ends: settled, refused, refunded, disputed, lost (only after missing the dispute window of a wrong posted key)
+                              --Proven------>  refunding    (cell; paid out already: reclaiming)
+    settled                   --Proven------>  reclaiming   the offer was found at fault while a share is held
+                              --Faulted----->  disputing    a false cell, found on request
+    reclaiming    Reclaim     --Reclaimed--->  withdrawing  nothing is held any more: settled
+    withdrawing   Withdraw    --Withdrawn--->  refunded; paid before: reclaimed; on own evidence: disputed
+    ends: settled, refused, refunded, reclaimed, disputed, lost (only after missing the dispute window of a wrong
+    posted key; like settled it ends for good when nothing is held any more)
 
 Seller (`selling`), one machine a sale:
 
     seen          (blocks)    --Tick-------->  locked       deep enough
     locked        HandOver    --KeyAsked---->  handed_over
+    handed_over               --Signed------>  confirmed    (also from any later open state)
+    confirmed     Bring       --Finished---->  paid         the safety margin is reached all the same: posting
+                              --Skipped----->  handed_over  the contract would not have it
     locked, handed_over       --Tick-------->  posting      the safety margin before the deadline is reached
     posting       Deliver     --Delivered--->  delivered    deadline passed: expired
     delivered                 --Tick-------->  claiming     the dispute window is over
     claiming      Claim       --Finished---->  paid
-    expired       Refund      --Finished---->  refunded     nothing can be earned any more: free the bond
+    expired                   --Tick-------->  releasing    nobody confirmed late: nothing can be earned any more
+    releasing     Refund      --Finished---->  refunded     which frees the bond
+    paid                      --Reclaimed--->  disputed     the offer was found at fault while a share was held
     gone                      --LockSeen---->  seen         a reorganisation removed the lock; never again: void
     any open state            --Finished---->  paid, refunded, or disputed (refunded for a proven fault)
+
+A reorganisation: `Undone` takes back one thing that the log said, the newest first, in an end as well as before it.
+The machine goes back to its lock with what it learnt off the chain (keys, records, evidence, the signed confirmation),
+hears again what still stands, and does anew, under new names, what is missing. Without its lock it is locking, or gone.
 
 A driver's whole job:
 
@@ -37,14 +51,16 @@ A driver's whole job:
     equal to one that is running is not started again.
  2. Carry an action out and report the matching event; it does not matter how often. Contract calls go through
     `Transactor.once(action.key, …)`, so a repeated one is the same transaction. Its failure is reported as `Failed`,
-    that of AskSample, ReadOffer, Verify or Import as `Hindered`; both rest, and a Tick asks for them again.
+    that of AskSample, ReadOffer, Verify or Import as `Hindered`; both rest, and a Tick asks for them again. A
+    confirmation to Bring is told as Failed, too, when its batch failed, and as `Skipped` when the contract passed it.
  3. Feed `Tick` with the newest block at every block, and the contract's events about the sale in their order, as soon
-    as they are deep enough to count; `Undone` when a reorganisation took the lock back.
+    as they are deep enough to count; `Undone` for each that a reorganisation took back. Deals that have ended hear of
+    their sale too.
  4. After a start: for every journalled state that is no `ended` one, start `resume(state)`, then feed what the chain
     says of the sale now, then `Tick`. Also after an unlock of the wallet.
 
-`Finished`, `Proven`, `Posted` and `Delivered` come from the contract's log, not from one's own receipts: the other side
-or a third one can cause them too. `now` is chain time, because the deadlines are the contract's.
+`Finished`, `Proven`, `Posted`, `Delivered` and `Reclaimed` come from the contract's log, not from one's own receipts:
+the other side or a third one can cause them too. `now` is chain time, because the deadlines are the contract's.
 """
 
 from __future__ import annotations
@@ -115,7 +131,7 @@ def resume(state: BuyerState | SellerState) -> list[BuyerAction] | list[SellerAc
 
 
 def ended(state: BuyerState | SellerState) -> bool:
-    """Whether nothing can follow."""
+    """Whether nothing follows by itself; what the log says of the sale may still wake the deal."""
     return state.phase in (BUYER_ENDS if isinstance(state, BuyerState) else SELLER_ENDS)
 
 

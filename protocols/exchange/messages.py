@@ -2,6 +2,7 @@
 
 OpeningsRequest -> Openings    the keys of the sampled cells, which follow from a block hash after the offer
 KeyRequest      -> Handover    the content key, masked for the one-time key of one locked sale
+ConfirmRequest  -> Confirmed   the buyer's signature under the sale is journalled and will be brought to the contract
                 -> Refusal     why not, with a kind a program can act on
 """
 
@@ -20,6 +21,11 @@ MAX_OPENINGS = 256
 
 Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
 OfferRef = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+SaleId = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,38}\Z")]  # 128 bits, decimal
+
+TOO_EARLY = "too_early"  # the block that chooses the cells is not mined yet
+NOT_YET = "not_yet"  # an offer is on its way that this one may be
+PASSING = frozenset({TOO_EARLY, NOT_YET})  # refusals after which a buyer asks again
 
 
 class OpeningsRequest(Message, frozen=True, kw_only=True, tag="openings?"):
@@ -27,10 +33,18 @@ class OpeningsRequest(Message, frozen=True, kw_only=True, tag="openings?"):
 
 
 class KeyRequest(Message, frozen=True, kw_only=True, tag="key?"):
-    """`sale` is the on-chain sale id, a decimal string (it has 128 bits)."""
+    """`sale` is the on-chain sale id."""
 
     offer: OfferRef
-    sale: Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,38}\Z")]
+    sale: SaleId
+
+
+class ConfirmRequest(Message, frozen=True, kw_only=True, tag="confirm?"):
+    """`signature`: EIP-2098, of `confirmation.confirm_digest`, by the wallet that locked the price."""
+
+    offer: OfferRef
+    sale: SaleId
+    signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
 
 
 class Opening(Message, frozen=True, kw_only=True):
@@ -53,13 +67,17 @@ class Handover(Message, frozen=True, kw_only=True, tag="key"):
     masked: Hash
 
 
+class Confirmed(Message, frozen=True, kw_only=True, tag="confirmed"):
+    """The signature is the buyer's, and is kept."""
+
+
 class Refusal(Message, frozen=True, kw_only=True, tag="refusal"):
     kind: Annotated[str, Meta(max_length=32)]
     message: Annotated[str, Meta(max_length=300)]
 
 
-Request = OpeningsRequest | KeyRequest
-Reply = Openings | Handover | Refusal
+Request = OpeningsRequest | KeyRequest | ConfirmRequest
+Reply = Openings | Handover | Confirmed | Refusal
 
 
 def read_request(data: bytes) -> Request:

@@ -29,6 +29,7 @@ class Buyer(StrEnum):
     KEYED = "keyed"
     VERIFIED = "verified"
     CONFIRMING = "confirming"
+    PAYING = "paying"
     SETTLED = "settled"
     REFUSED = "refused"
     AWAITING_REFUND = "awaiting_refund"
@@ -37,11 +38,13 @@ class Buyer(StrEnum):
     REFUNDED = "refunded"
     DISPUTING = "disputing"
     DISPUTED = "disputed"
+    RECLAIMING = "reclaiming"
+    RECLAIMED = "reclaimed"
     LOST = "lost"
 
 
 B = Buyer
-BUYER_ENDS = frozenset({B.SETTLED, B.REFUSED, B.REFUNDED, B.DISPUTED, B.LOST})
+BUYER_ENDS = frozenset({B.SETTLED, B.REFUSED, B.REFUNDED, B.DISPUTED, B.RECLAIMED, B.LOST})
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +62,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     price_wei: Wei
     max_price_wei: Wei
     sample_cap: int
+    confirm_margin_s: int = (
+        900  # before the delivery deadline: a confirmation the seller has not brought by then is sent
+    )
+    max_disputes_lost: int = 1  # more than these, and nothing is bought of this seller
 
 
 class BuyerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +89,13 @@ class BuyerState(msgspec.Struct, frozen=True, kw_only=True):
     paid: bool = False
     bad: bool = False  # the contract found the offer's seller at fault, here or in another sale
     disputed: bool = False  # ... on evidence that this deal has too
+    consents: int = 0  # how often the signed confirmation was sent
+    taken: bool = False  # the seller says that he has it
     attempt: int = 0  # tells the transactions of one call apart: a reverted one is not sent again
+    locks: int = 0  # the same for the lock, which no reorganisation makes a second one of
+    rewinds: int = 0  # how often a reorganisation took something back: what it undid is done by new transactions
     retry_at: int = 0  # chain time before which a failed call rests
+    heard: tuple[ev.BuyerNews, ...] = ()  # what the log says of the sale, in its order
 
     def __repr__(self) -> str:
         """Without the secrets, so that no log or traceback shows them."""
@@ -104,7 +116,7 @@ def resume_buyer(state: BuyerState) -> list[ev.BuyerAction]:
 
 def _key(state: BuyerState, call: ev.Call) -> str:
     """The name under which a transaction is sent once. With the sale: after a reorganisation it can be another one."""
-    return f"{state.terms.deal}:{call}:{state.sale}:{state.attempt}"
+    return f"{state.terms.deal}:{call}:{state.sale}:{state.rewinds}.{state.attempt}"
 
 
 def _plan_chosen(state: BuyerState) -> list[ev.BuyerAction]:
@@ -121,13 +133,29 @@ def _plan_sampled(state: BuyerState) -> list[ev.BuyerAction]:
 
 
 def _plan_locking(state: BuyerState) -> list[ev.BuyerAction]:
+    """The key does not change with a reorganisation: a second lock could be mined beside the first."""
     bx, by = public_point(state.secret)
-    return [ev.Lock(state.terms.offer_no, state.terms.max_price_wei, bx, by, _key(state, ev.Call.LOCK))]
+    key = f"{state.terms.deal}:{ev.Call.LOCK}::{state.locks}"
+    return [ev.Lock(state.terms.offer_no, state.terms.max_price_wei, bx, by, key)]
 
 
 def _plan_locked(state: BuyerState) -> list[ev.BuyerAction]:
-    after_s = min(ASK_LIMIT_S, (1 << min(state.denied, 6)) - 1)
-    return [ev.AskKey(state.sale, state.denied, after_s), ev.Wait(state.deliver_by)]
+    return [ev.AskKey(state.sale, state.denied, _patience(state.denied)), ev.Wait(state.deliver_by)]
+
+
+def _plan_confirming(state: BuyerState) -> list[ev.BuyerAction]:
+    after_s = ASK_LIMIT_S if state.taken else _patience(state.consents)
+    return [ev.Consent(state.sale, state.consents, after_s), ev.Wait(pay_at(state))]
+
+
+def pay_at(state: BuyerState) -> int:
+    """The chain time from which an own transaction confirms, because the seller has not brought the signed one."""
+    return state.deliver_by - state.terms.confirm_margin_s
+
+
+def _patience(asked: int) -> int:
+    """Seconds before the next question to a seller who was asked `asked` times: 0, 1, 3, 7 … 60."""
+    return min(ASK_LIMIT_S, (1 << min(asked, 6)) - 1)
 
 
 def _plan_keyed(state: BuyerState) -> list[ev.BuyerAction]:
@@ -146,9 +174,11 @@ _PLANS: dict[Buyer, Callable[[BuyerState], list[ev.BuyerAction]]] = {
     B.LOCKED: _plan_locked,
     B.KEYED: _plan_keyed,
     B.VERIFIED: lambda state: [ev.Import(state.content_key)],
-    B.CONFIRMING: lambda state: [ev.Confirm(state.sale, _key(state, ev.Call.CONFIRM))],
+    B.CONFIRMING: _plan_confirming,
+    B.PAYING: lambda state: [ev.Confirm(state.sale, _key(state, ev.Call.CONFIRM))],
     B.AWAITING_REFUND: lambda state: [ev.Wait(state.deliver_by)],
     B.REFUNDING: lambda state: [ev.Refund(state.sale, _key(state, ev.Call.REFUND))],
     B.WITHDRAWING: lambda state: [ev.Withdraw(_key(state, ev.Call.WITHDRAW))],
     B.DISPUTING: _plan_disputing,
+    B.RECLAIMING: lambda state: [ev.Reclaim(state.sale, _key(state, ev.Call.RECLAIM))],
 }

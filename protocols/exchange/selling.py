@@ -1,7 +1,8 @@
 """The seller's side of one sale as a table of transitions (see `machine` for the picture and the driver's duties).
 
 The state holds no key: what HandOver and Deliver send is computed from the content key, the seller's secret and the
-buyer's point, and is the same each time.
+buyer's point, and is the same each time. What the log says of a sale is kept as it was heard; when a reorganisation
+takes a part of it back, the sale begins again at its lock and hears again what still stands.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ class Seller(StrEnum):
     SEEN = "seen"
     LOCKED = "locked"
     HANDED_OVER = "handed_over"
+    CONFIRMED = "confirmed"
     POSTING = "posting"
     DELIVERED = "delivered"
     CLAIMING = "claiming"
     EXPIRED = "expired"
+    RELEASING = "releasing"
     GONE = "gone"
     PAID = "paid"
     REFUNDED = "refunded"
@@ -38,9 +41,10 @@ class Seller(StrEnum):
 
 S = Seller
 SELLER_ENDS = frozenset({S.PAID, S.REFUNDED, S.DISPUTED, S.VOID})
-_OPEN = (S.SEEN, S.LOCKED, S.HANDED_OVER, S.POSTING, S.DELIVERED, S.CLAIMING, S.EXPIRED, S.GONE)
+_OPEN = tuple(phase for phase in S if phase not in SELLER_ENDS)
 _UNSENT = frozenset({S.SEEN, S.LOCKED})  # LOCKED too: a reorganisation may have taken blocks off the lock since
-_MAY_HAVE_KEY = frozenset({S.LOCKED, S.HANDED_OVER, S.POSTING, S.DELIVERED, S.CLAIMING, S.PAID})
+_MAY_HAVE_KEY = frozenset({S.LOCKED, S.HANDED_OVER, S.CONFIRMED, S.POSTING, S.DELIVERED, S.CLAIMING, S.PAID})
+_MAY_BE_SIGNED = (S.LOCKED, S.HANDED_OVER, S.POSTING, S.DELIVERED, S.CLAIMING, S.EXPIRED, S.RELEASING)
 
 
 class Caution(msgspec.Struct, frozen=True):
@@ -60,13 +64,19 @@ class SellerState(msgspec.Struct, frozen=True, kw_only=True):
     block: int
     deliver_by: int
     caution: Caution
+    buyer: str = ""  # whose wallet locked the price: only its signature confirms
     phase: Seller = S.SEEN
     reason: str = ""
     handed_over: bool = False
+    consent: bytes = b""  # the buyer's signed confirmation
+    erased: bool = False  # the content key is gone: nothing can be posted
     dispute_by: int = 0
+    release_at: int = 0  # chain time at which an expired sale's price is given back
     proven: bool = False
     attempt: int = 0
-    retry_at: int = 0
+    rewinds: int = 0  # how often a reorganisation took something back: what it undid is done by new transactions
+    retry_at: int = 0  # chain time before which a failed call rests
+    heard: tuple[ev.SellerNews, ...] = ()  # what the log says of the sale, in its order
 
 
 def step_seller(state: SellerState, event: ev.SellerEvent, now: Clock) -> tuple[SellerState, list[ev.SellerAction]]:
@@ -97,6 +107,10 @@ def resume_seller(state: SellerState) -> list[ev.SellerAction]:
 
 def _advance(state: SellerState, event: ev.SellerEvent, now: Clock) -> SellerState:
     """The table's transition, and before it whatever the clock has made due: a late Tick must not open a gap."""
+    if isinstance(event, ev.Undone):
+        return _undone(state, event, now)
+    if isinstance(event, ev.SellerNews):
+        return _hear(state, event, now)
     due = SELLER_TABLE.get((state.phase, ev.Tick))
     if due and isinstance(event, ev.Tick | ev.KeyAsked):
         state = due(state, ev.Tick(), now)
@@ -104,18 +118,60 @@ def _advance(state: SellerState, event: ev.SellerEvent, now: Clock) -> SellerSta
     return handler(state, event, now) if handler else state
 
 
+def _hear(state: SellerState, news: ev.SellerNews, now: Clock) -> SellerState:
+    if news in state.heard:
+        return state
+    handler = SELLER_TABLE.get((state.phase, type(news)))
+    after = handler(state, news, now) if handler else state
+    return msgspec.structs.replace(after, heard=(*state.heard, news))
+
+
+def _undone(state: SellerState, event: ev.Undone, now: Clock) -> SellerState:
+    """Nothing named: the lock is gone. Otherwise the sale begins at its lock again, and hears what is left."""
+    if state.phase in (S.GONE, S.VOID) or (event.what is not None and event.what not in state.heard):
+        return state
+    bare = _bare(state)
+    if event.what is None:
+        return _go(bare, S.GONE, consent=b"", reason="a reorganisation removed the lock")
+    again = _go(bare, S.CONFIRMED if state.consent else S.HANDED_OVER if state.handed_over else S.SEEN)
+    for news in state.heard:
+        if news != event.what:
+            again = _hear(again, news, now)
+    return again
+
+
+def _bare(state: SellerState) -> SellerState:
+    """What is known of the sale besides the log."""
+    return SellerState(
+        sale=state.sale,
+        offer=state.offer,
+        buyer_public=state.buyer_public,
+        block=state.block,
+        deliver_by=state.deliver_by,
+        caution=state.caution,
+        buyer=state.buyer,
+        handed_over=state.handed_over,
+        consent=state.consent,
+        erased=state.erased,
+        rewinds=state.rewinds + 1,
+        reason="a reorganisation took a part of the sale back",
+    )
+
+
 def _key(state: SellerState, call: ev.Call) -> str:
     """The name under which a transaction is sent once. With B: a reorganisation can give the sale another buyer."""
-    return f"{state.sale}:{state.buyer_public[0].hex()[:16]}:{call}:{state.attempt}"
+    return f"{state.sale}:{state.buyer_public[0].hex()[:16]}:{call}:{state.rewinds}.{state.attempt}"
 
 
 _PLANS: dict[Seller, Callable[[SellerState], list[ev.SellerAction]]] = {
     S.LOCKED: lambda state: [ev.Wait(_post_at(state))],
     S.HANDED_OVER: lambda state: [ev.Wait(_post_at(state))],
+    S.CONFIRMED: lambda state: [ev.Bring(state.sale, state.consent, _bring_by(state)), ev.Wait(_next_way(state))],
     S.POSTING: lambda state: [ev.Deliver(state.sale, state.buyer_public, _key(state, ev.Call.DELIVER))],
     S.DELIVERED: lambda state: [ev.Wait(state.dispute_by)],
     S.CLAIMING: lambda state: [ev.Claim(state.sale, _key(state, ev.Call.CLAIM))],
-    S.EXPIRED: lambda state: [ev.Refund(state.sale, _key(state, ev.Call.REFUND))] if _released(state) else [],
+    S.EXPIRED: lambda state: [ev.Wait(state.release_at)],
+    S.RELEASING: lambda state: [ev.Refund(state.sale, _key(state, ev.Call.REFUND))],
     S.GONE: lambda state: [ev.Wait(state.deliver_by)],
 }
 
@@ -124,9 +180,14 @@ def _post_at(state: SellerState) -> int:
     return state.deliver_by - state.caution.margin_s
 
 
-def _released(state: SellerState) -> bool:
-    """`retry_at` 0: the time for a late confirmation is over."""
-    return state.retry_at == 0
+def _bring_by(state: SellerState) -> int:
+    """A margin earlier than the key would be posted: a confirmation that is mined by then spares that."""
+    return state.deliver_by - 2 * state.caution.margin_s
+
+
+def _next_way(state: SellerState) -> int:
+    """When a confirmation that is still not mined is not relied on any longer."""
+    return state.dispute_by or _post_at(state)
 
 
 def _go(state: SellerState, phase: Seller, **changes: Any) -> SellerState:
@@ -138,7 +199,7 @@ def _answer(state: SellerState, now: Clock) -> ev.HandOver | ev.Deny:
     if state.phase in _UNSENT and not state.handed_over and deep < state.caution.confirmations:
         need = state.caution.confirmations
         return ev.Deny("not_final", f"the lock is {max(0, deep)} blocks deep, {need} are needed")
-    if state.phase in _MAY_HAVE_KEY or (state.handed_over and state.phase is S.EXPIRED):
+    if state.phase in _MAY_HAVE_KEY or (state.handed_over and state.phase in (S.EXPIRED, S.RELEASING)):
         return ev.HandOver(state.sale, state.buyer_public)
     return ev.Deny("no_sale", f"this sale is {state.phase}")
 
@@ -153,7 +214,8 @@ def _deep_enough(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
 
 
 def _moved(state: SellerState, event: ev.LockSeen, now: Clock) -> SellerState:
-    return _go(state, S.EXPIRED if state.proven else S.SEEN, block=event.block)
+    phase = S.RELEASING if state.proven else S.SEEN
+    return _go(state, phase, block=event.block, deliver_by=event.deliver_by)
 
 
 def _post_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
@@ -163,6 +225,26 @@ def _post_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState
     return _expire_in_time(_go(state, S.POSTING), event, now)
 
 
+def _signed(state: SellerState, event: ev.Signed, now: Clock) -> SellerState:
+    return _go(state, S.CONFIRMED, consent=event.signature, reason="")
+
+
+def _bring_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
+    """A confirmation is good as long as the sale is open; what it does not bring in time is earned the other way."""
+    if state.dispute_by and now.time > state.dispute_by:
+        return _go(state, S.CLAIMING)
+    if not state.dispute_by and not state.erased and _post_at(state) <= now.time <= state.deliver_by:
+        return _go(state, S.POSTING)
+    return _rested(state, event, now)
+
+
+def _skipped(state: SellerState, event: ev.Skipped, now: Clock) -> SellerState:
+    """The contract knows another buyer: the signature is worth nothing, and the sale goes on as if it never came."""
+    reason = "the contract did not take the buyer's confirmation"
+    phase = S.DELIVERED if state.dispute_by else S.HANDED_OVER if state.handed_over else S.LOCKED
+    return _go(state, phase, consent=b"", reason=reason)
+
+
 def _expire_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
     if now.time > state.deliver_by:
         return _expire(state, "the key could not be posted before the deadline", now)
@@ -170,17 +252,24 @@ def _expire_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerSta
 
 
 def _expire(state: SellerState, reason: str, now: Clock) -> SellerState:
-    """Too late to earn: after a while give the price back, which frees the bond."""
-    until = max(now.time, state.deliver_by) + state.caution.release_s
-    return _go(state, S.EXPIRED, reason=reason, retry_at=until)
+    """Too late to earn, but by a confirmation: one at hand is brought, one that may come has its time."""
+    if state.consent:
+        return _go(state, S.CONFIRMED, reason=reason)
+    return _go(state, S.EXPIRED, reason=reason, release_at=max(now.time, state.deliver_by) + state.caution.release_s)
+
+
+def _release_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
+    """Nobody confirmed: the price is given back, which frees the bond."""
+    return _go(state, S.RELEASING) if now.time >= state.release_at else state
 
 
 def _key_lost(state: SellerState, event: ev.KeyLost, now: Clock) -> SellerState:
-    return _expire(state, "the content key was erased", now)
+    return _expire(msgspec.structs.replace(state, erased=True), "the content key was erased", now)
 
 
 def _delivered(state: SellerState, event: ev.Delivered, now: Clock) -> SellerState:
-    return _go(state, S.DELIVERED, dispute_by=event.dispute_by, attempt=0)
+    phase = S.CONFIRMED if state.consent else S.DELIVERED
+    return _go(state, phase, dispute_by=event.dispute_by, attempt=0)
 
 
 def _claim_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
@@ -198,7 +287,7 @@ def _finished(state: SellerState, event: ev.Finished, now: Clock) -> SellerState
 
 def _proven(state: SellerState, event: ev.Proven, now: Clock) -> SellerState:
     """The bond is gone and no sale of the offer can be claimed: give the price back at once."""
-    return _go(state, S.EXPIRED, proven=True, reason="the contract found this offer at fault")
+    return _go(state, S.RELEASING, proven=True, reason="the contract found this offer at fault")
 
 
 def _proven_after(state: SellerState, event: ev.Proven, now: Clock) -> SellerState:
@@ -210,8 +299,8 @@ def _proven_gone(state: SellerState, event: ev.Proven, now: Clock) -> SellerStat
     return msgspec.structs.replace(state, proven=True)
 
 
-def _undone(state: SellerState, event: ev.Undone, now: Clock) -> SellerState:
-    return _go(state, S.GONE, reason="a reorganisation removed the lock", dispute_by=0, attempt=0)
+def _reclaimed(state: SellerState, event: ev.Reclaimed, now: Clock) -> SellerState:
+    return _go(state, S.DISPUTED, reason="the offer was at fault: the buyer took the held share back")
 
 
 def _void_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
@@ -232,32 +321,37 @@ def _rested(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
     return state
 
 
-_CALLS = {S.POSTING: ev.Call.DELIVER, S.CLAIMING: ev.Call.CLAIM, S.EXPIRED: ev.Call.REFUND}
+_CALLS = {
+    S.CONFIRMED: ev.Call.CONFIRM,
+    S.POSTING: ev.Call.DELIVER,
+    S.CLAIMING: ev.Call.CLAIM,
+    S.RELEASING: ev.Call.REFUND,
+}
 
 Handler = Callable[[SellerState, Any, Clock], SellerState]
 
 SELLER_TABLE: dict[tuple[Seller, type], Handler] = {
     (S.SEEN, ev.LockSeen): _moved,
     (S.GONE, ev.LockSeen): _moved,
+    (S.VOID, ev.LockSeen): _moved,
     (S.SEEN, ev.Tick): _deep_enough,
     (S.LOCKED, ev.Tick): _post_in_time,
     (S.HANDED_OVER, ev.Tick): _post_in_time,
+    (S.CONFIRMED, ev.Tick): _bring_in_time,
     (S.POSTING, ev.Tick): _expire_in_time,
     (S.DELIVERED, ev.Tick): _claim_in_time,
     (S.CLAIMING, ev.Tick): _rested,
-    (S.EXPIRED, ev.Tick): _rested,
+    (S.EXPIRED, ev.Tick): _release_in_time,
+    (S.RELEASING, ev.Tick): _rested,
     (S.GONE, ev.Tick): _void_in_time,
-    (S.POSTING, ev.Failed): _call_failed,
-    (S.CLAIMING, ev.Failed): _call_failed,
-    (S.EXPIRED, ev.Failed): _call_failed,
-    (S.LOCKED, ev.KeyLost): _key_lost,
-    (S.SEEN, ev.KeyLost): _key_lost,
-    (S.HANDED_OVER, ev.KeyLost): _key_lost,
-    (S.POSTING, ev.KeyLost): _key_lost,
-    (S.REFUNDED, ev.Proven): _proven_after,
-    **{(phase, ev.Delivered): _delivered for phase in (S.LOCKED, S.HANDED_OVER, S.POSTING, S.EXPIRED)},
+    **{(phase, ev.Failed): _call_failed for phase in _CALLS},
+    **{(phase, ev.KeyLost): _key_lost for phase in (S.SEEN, S.LOCKED, S.HANDED_OVER, S.POSTING)},
+    **{(phase, ev.Signed): _signed for phase in _MAY_BE_SIGNED},
+    (S.CONFIRMED, ev.Skipped): _skipped,
+    **{(phase, ev.Delivered): _delivered for phase in _OPEN if phase not in (S.DELIVERED, S.CLAIMING, S.GONE)},
     **{(phase, ev.Finished): _finished for phase in _OPEN},
     **{(phase, ev.Proven): _proven for phase in _OPEN},
     (S.GONE, ev.Proven): _proven_gone,
-    **{(phase, ev.Undone): _undone for phase in _OPEN if phase is not S.GONE},
+    (S.REFUNDED, ev.Proven): _proven_after,
+    (S.PAID, ev.Reclaimed): _reclaimed,
 }

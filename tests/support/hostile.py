@@ -76,7 +76,7 @@ def _count(sealed: Sealed, records: Sequence[Record]) -> Sealed:
 
 # --- a node that cheats: the adversary's modified software ---
 
-CHEATS = ("wrong-key", "off-curve", "false-cell", "false-key", "junk", "vanish", "other-cells", "silent-buyer")
+CHEATS = ("wrong-key", "off-curve", "false-cell", "false-key", "junk", "vanish", "other-cells", "deaf", "silent-buyer")
 
 
 def become(cheat: str, replace: Callable[[object, str, Any], None] = setattr) -> None:
@@ -99,7 +99,10 @@ def become(cheat: str, replace: Callable[[object, str, Any], None] = setattr) ->
             replace(seller.Sales, "_perform", _nothing)
         case "other-cells":
             replace(seller, "sample_indices", lambda *chosen: [i ^ 1 for i in sample_indices(*chosen)])
+        case "deaf":
+            replace(seller.Sales, "_take_consent", _no_sale)
         case "silent-buyer":
+            replace(acting.Acting, "_consent", _nothing)
             replace(acting.Acting, "_call", _all_but_confirm(acting.Acting._call))
         case _:
             raise ValueError(f"no cheat {cheat!r}: there are {', '.join(CHEATS)}")

@@ -18,7 +18,8 @@ from contracts.chain import Chain, Receipt, open_chain
 from contracts.params import Deployment
 from node.blocks import NotFound as BlockNotFound
 from node.exchange.acting import Acting
-from node.exchange.buyer import Purchases
+from node.exchange.batches import Batches, Patience
+from node.exchange.buyer import Policy, Purchases
 from node.exchange.desk import DealDesk
 from node.exchange.importer import ShardImporter
 from node.exchange.seller import Sales
@@ -27,6 +28,7 @@ from node.feedback.rewards import Owed, Rewards
 from node.feedback.service import Feedback
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
+from node.journal.confirmations import Confirmations
 from node.journal.cursors import Cursors
 from node.journal.deals import Deals
 from node.journal.demands import Demands as DemandStore
@@ -168,7 +170,7 @@ class Trader:
 @asynccontextmanager
 async def open_trader(
     peer: str, key: bytes, hub: Hub, pantry: Pantry, folder: Path, rpc_url: str, deployment: Deployment,
-    *, preview_wei: int = 0,
+    *, preview_wei: int = 0, confirm_wait_s: float = 0.3, confirmations: int = 0,
 ) -> AsyncIterator[Trader]:  # fmt: skip
     """A trader that trades until the block ends; opened again on the same folder it goes on."""
     folder.mkdir(exist_ok=True)
@@ -177,7 +179,7 @@ async def open_trader(
         enter = stack.enter_async_context
         journal = await enter(open_journal(folder / "journal.db"))
         chain = await enter(open_chain(rpc_url, deployment.addresses, deployment.chain_id))
-        transactor = await enter(open_transactor(chain, account, journal, confirmations=0, poll_s=POLL_S))
+        transactor = await enter(open_transactor(chain, account, journal, confirmations=confirmations, poll_s=POLL_S))
         embedder = HashEmbedder()
         shard = await enter(open_shard(folder / "shard", embedder.model_id, embedder.dim))
         context = Context(NETWORK, deployment.chain_id)
@@ -189,19 +191,25 @@ async def open_trader(
             shard=shard, blocks=pantry, chain=chain, transactor=transactor, store=publications, catalog=catalog,
             gossip=gossip, context=context, policy=OfferPolicy(ttl_s=3_600, open_sales=3), events=events, clock=_now,
         )  # fmt: skip
-        watch = ChainWatch(chain, Cursors(journal), first_block=deployment.block, confirmations=0, poll_s=POLL_S)
+        watch = ChainWatch(
+            chain, Cursors(journal), first_block=deployment.block, confirmations=confirmations, poll_s=POLL_S
+        )
         acting = Acting(
             chain=chain, transactor=transactor, wire=wire, blocks=pantry, importer=ShardImporter(shard, embedder),
-            scorer=score_record, spend=_unlimited,
+            scorer=score_record, spend=_unlimited, sign=account.sign,
         )  # fmt: skip
         purchases = Purchases(
             chain=chain, transactor=transactor, acting=acting, catalog=catalog, store=deals, watch=watch,
-            events=events, clock=_now,
+            policy=Policy(), events=events, clock=_now,
+        )  # fmt: skip
+        batches = Batches(
+            chain=chain, transactor=transactor, store=Confirmations(journal),
+            patience=Patience(wait_s=confirm_wait_s), clock=lambda: watch.clock,
         )  # fmt: skip
         sales = Sales(
             chain=chain, transactor=transactor, wire=wire, publications=publications, store=deals, watch=watch,
-            secret=hashlib.sha256(key).digest(), caution=Caution(confirmations=0, margin_s=600, release_s=60),
-            events=events, clock=_now,
+            batches=batches, secret=hashlib.sha256(key).digest(), events=events, clock=_now,
+            caution=Caution(confirmations=confirmations, margin_s=600, release_s=60),
         )  # fmt: skip
         demands = DemandDesk(
             embedder=embedder, store=DemandStore(journal), catalog=catalog, gossip=gossip, context=context,

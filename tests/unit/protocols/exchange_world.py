@@ -27,6 +27,7 @@ from protocols.exchange.machine import (
     BuyerState,
     Caution,
     Clock,
+    Seller,
     SellerState,
     Terms,
     begin,
@@ -43,8 +44,10 @@ from tests.support import hostile
 BLOCK_S = 12
 DELIVER_WINDOW_S, DISPUTE_WINDOW_S = 100 * BLOCK_S, 60 * BLOCK_S
 PATIENCE = 10
-DEPTH = 2  # blocks on top of an event before a driver reports it; reorganisations of the model reach less deep
-PRICE, BOND = 100, 300
+DEPTH = 2  # blocks on top of an event before a driver reports it, and of a transaction before it counts as done
+DEEPEST = 8  # blocks that a reorganisation takes back at most, in all
+PRICE, BOND, HELD = 100, 300, 20
+HOLD_S = 400 * BLOCK_S  # how long the contract holds a share of a paid price
 OFFER_NO = 7
 CK = hashlib.sha256(b"content key").digest()
 SECRET = hashlib.sha256(b"one-time").digest()
@@ -59,6 +62,10 @@ class Reverted(Exception):
     """A call the contract refuses."""
 
 
+class AlreadyRipe(Reverted):
+    """Nothing is held any more."""
+
+
 @dataclass
 class Sale:
     buyer_key: bytes
@@ -66,6 +73,8 @@ class Sale:
     state: str = "locked"
     delivery: MaskedKey | None = None
     dispute_by: int = 0
+    held: int = 0
+    ripe_at: int = 0
 
 
 @dataclass
@@ -130,6 +139,23 @@ class Contract:
             self._end(now, sale, "refunded")
         self._slash(now)
 
+    def reclaim(self, now: Clock, sale: int) -> None:
+        it = self.sales[sale]
+        if it.state != "paid" or not self.bad:
+            raise Reverted("WrongState or OfferIsNotBad")
+        if not it.held:
+            raise AlreadyRipe("AlreadyRipe")
+        self.credit["buyer"] += it.held
+        it.held, it.state = 0, "reclaimed"
+        self.log.append((now.block, sale, ev.Reclaimed()))
+
+    def ripen(self, now: Clock) -> None:
+        """What was held long enough is the seller's, unless a fault was proved before."""
+        for it in self.sales.values():
+            if it.held and not self.bad and now.time >= it.ripe_at:
+                self.credit["seller"] += it.held
+                it.held = 0
+
     def withdraw(self, who: str) -> None:
         self.wallet[who] += self.credit[who]
         self.credit[who] = 0
@@ -141,7 +167,8 @@ class Contract:
 
     def total(self) -> int:
         locked = sum(PRICE for it in self.sales.values() if it.state in ("locked", "delivered"))
-        return locked + self.bond + sum(self.credit.values()) + sum(self.wallet.values())
+        held = sum(it.held for it in self.sales.values())
+        return locked + held + self.bond + sum(self.credit.values()) + sum(self.wallet.values())
 
     def _live(self, sale: int) -> Sale:
         it = self.sales[sale]
@@ -150,8 +177,11 @@ class Contract:
         return it
 
     def _end(self, now: Clock, sale: int, outcome: Any) -> None:
-        self.sales[sale].state = outcome
-        self.credit["seller" if outcome == "paid" else "buyer"] += PRICE
+        it = self.sales[sale]
+        it.state = outcome
+        if outcome == "paid":
+            it.held, it.ripe_at = HELD, now.time + HOLD_S
+        self.credit["seller" if outcome == "paid" else "buyer"] += PRICE - it.held
         self.log.append((now.block, sale, ev.Finished(outcome)))
 
     def _slash(self, now: Clock, to: str = "buyer") -> None:
@@ -173,6 +203,7 @@ class Transaction:
     payload: Any = None
     outcome: str = "pending"
     result: int = 0
+    mined_in: int = 0
 
 
 class World:
@@ -184,7 +215,7 @@ class World:
         self.payload: Payload = parse(sealed.payload)
         self.contract = Contract(sealed)
         self.block = self.highest = 100
-        self.history: list[tuple[Contract, list[tuple[str, str, int]]]] = []
+        self.history: list[Contract] = []
         self.transactions: dict[str, Transaction] = {}
         self.total = self.contract.total()
         self.outage = 0
@@ -207,7 +238,7 @@ class World:
         self.seller_journal: dict[int, bytes] = {}
         self.todo: list[tuple[str, int, Any, int]] = [("buyer", 0, action, self.block) for action in resume(self.buyer)]
         self.told: set[int] = set()  # sales whose key has left
-        self.reported: set[tuple[str, int, int, str]] = set()
+        self.reported: list[tuple[str, int, int, Any]] = []  # whom, of which block and sale, what
 
     # --- what stands in the journals ---
 
@@ -286,13 +317,18 @@ class World:
                 self.tell_buyer(examine(self.buyer, action, self.payload))
             case ev.Import():
                 self.tell_buyer(ev.Imported(len(RECORDS)))
-            case ev.Confirm() if self.cheat == "silent buyer":
+            case ev.Confirm() | ev.Consent() if self.cheat == "silent buyer":
                 pass
+            case ev.Consent():
+                self._consent(int(action.sale))
             case _:
                 self._send("buyer", 0, action)
 
     def _run_seller(self, sale: int, action: Any) -> None:
-        if isinstance(action, ev.Deliver):
+        if isinstance(action, ev.Bring):
+            state = self.sellers()[sale]
+            self._send("seller", sale, action, key=f"batch of {sale} after {state.rewinds}")
+        elif isinstance(action, ev.Deliver):
             if self.cheat in ("vanished", "wrong, then vanished"):
                 return
             self._send("seller", sale, action, self._masked(sale, private=False))
@@ -304,6 +340,14 @@ class World:
             self.tell_buyer(ev.KeyDenied("no answer"))
         else:
             self.tell_seller(sale, ev.KeyAsked())
+
+    def _consent(self, sale: int) -> None:
+        if sale not in self.seller_journal or self.cheat in ("vanished", "mute"):
+            self.tell_buyer(ev.Consented(False, "no answer"))
+            return
+        self.tell_seller(sale, ev.Signed(b"signature"))
+        state = self.sellers()[sale]
+        self.tell_buyer(ev.Consented(bool(state.consent) or state.phase is Seller.PAID))
 
     def _answer(self, sale: int, answer: ev.HandOver | ev.Deny) -> None:
         """The reply reaches the buyer only if he still asks for this sale, as a reply on a stream would."""
@@ -334,17 +378,22 @@ class World:
 
     # --- transactions and blocks ---
 
-    def _send(self, who: str, sale: int, action: Any, payload: Any = None) -> None:
-        """`Transactor.once`: a known key is not sent again, its outcome is told again."""
+    def _send(self, who: str, sale: int, action: Any, payload: Any = None, key: str = "") -> None:
+        """`Transactor.once`: a known key is not sent again, its outcome is told again; what is gone is sent anew."""
         if self.outage > 0 and not isinstance(action, ev.Withdraw):
             self._fail(who, sale, action, "no connection", certain=False)
             return
-        known = self.transactions.setdefault(action.key, Transaction(action.key, (who, sale, action), payload))
+        key = key or action.key
+        known = self.transactions.setdefault(key, Transaction(key, (who, sale, action), payload))
+        if known.outcome == "dropped":
+            known.outcome = "pending"
         self._tell_outcome(known)
 
     def _tell_outcome(self, sent: Transaction) -> None:
         who, sale, action = sent.action
-        if sent.outcome == "reverted":
+        if sent.outcome == "ripe":
+            self.tell_buyer(ev.NothingHeld("already ripe"))
+        elif sent.outcome == "reverted":
             self._fail(who, sale, action, "reverted", certain=True)
         elif sent.outcome == "mined" and isinstance(action, ev.Withdraw):
             self.tell_buyer(ev.Withdrawn())
@@ -356,7 +405,7 @@ class World:
             self.tell_buyer(ev.Locked(str(sale), self.contract.sales[sale].deliver_by))
 
     def _fail(self, who: str, sale: int, action: Any, reason: str, *, certain: bool) -> None:
-        call = ev.Call(type(action).__name__.lower())
+        call = ev.Call.CONFIRM if isinstance(action, ev.Bring) else ev.Call(type(action).__name__.lower())
         failed = ev.Failed(call, reason, certain)
         if who == "buyer":
             self.tell_buyer(failed)
@@ -365,12 +414,12 @@ class World:
 
     def mine(self) -> None:
         """One block: whatever waits is mined, then both drivers hear of it."""
-        outcomes = [(sent.key, sent.outcome, sent.result) for sent in self.transactions.values()]
-        self.history.append((copy.deepcopy(self.contract), outcomes))
+        self.history.append(copy.deepcopy(self.contract))
         self.block += 1
         self.highest = max(self.highest, self.block)
         self.outage = max(0, self.outage - 1)
         mined = [sent for sent in self.transactions.values() if sent.outcome == "pending"]
+        self.contract.ripen(self.now)
         for sent in mined:
             self._execute(sent)
         self._hear()
@@ -381,9 +430,14 @@ class World:
                 self.run(position)
 
     def _execute(self, sent: Transaction) -> None:
-        _, _, action = sent.action
+        _, sale, action = sent.action
+        sent.mined_in = self.block
         try:
             match action:
+                case ev.Bring():
+                    self.contract.confirm(self.now, sale)
+                case ev.Reclaim():
+                    self.contract.reclaim(self.now, int(action.sale))
                 case ev.Lock():
                     sent.result = self.contract.lock(self.now, (action.bx, action.by))
                 case ev.Confirm():
@@ -398,8 +452,11 @@ class World:
                     self.contract.dispute(self.now, action.evidence)
                 case ev.Withdraw():
                     self.contract.withdraw("buyer")
+        except AlreadyRipe:
+            sent.outcome = "ripe"
         except (Reverted, KeyError):
-            sent.outcome = "reverted"
+            skipped = isinstance(action, ev.Bring)  # a batch goes through, whatever became of one of its sales
+            sent.outcome = "mined" if skipped else "reverted"
         else:
             sent.outcome = "mined"
 
@@ -418,7 +475,7 @@ class World:
                 )
                 self.seller_journal[sale] = store(state)
             elif event == "locked":
-                self._report("seller", block, sale, ev.LockSeen(block))
+                self._report("seller", block, sale, ev.LockSeen(block, self.contract.sales[sale].deliver_by))
             elif self.block - block >= DEPTH:
                 self._report("buyer", block, sale, event)
                 self._report("seller", block, sale, event)
@@ -427,42 +484,63 @@ class World:
         self.tell_buyer(ev.Tick())
 
     def _report(self, who: str, block: int, sale: int, event: Any) -> None:
-        seen = (who, block, sale, repr(event))
+        seen = (who, block, sale, event)
         if seen in self.reported:
             return
-        self.reported.add(seen)
+        self.reported.append(seen)
+        self._relay(who, sale, event)
+
+    def _relay(self, who: str, sale: int, event: Any, *, undone: bool = False) -> None:
+        """What the log says to one side, or that it says so no more."""
         if who == "buyer" and (sale == 0 or self.buyer.sale == str(sale)):
-            self.tell_buyer(event)
+            self.tell_buyer(ev.Undone(event) if undone else event)
         elif who == "seller":
             told = ev.Delivered(event.dispute_by) if isinstance(event, ev.Posted) else event
             for mine in [sale] if sale else list(self.seller_journal):
-                self.tell_seller(mine, told)
+                self.tell_seller(mine, ev.Undone(told) if undone else told)
 
-    def reorganise(self, depth: int) -> None:
-        """Take blocks back. Their transactions wait again, in another order; a lock may get another number."""
-        depth = min(depth, len(self.history), self.block - (self.highest - DEPTH))
+    def reorganise(self, depth: int, *, drop: bool = False) -> None:
+        """Take blocks back. Their transactions wait again, in another order; a lock may get another number.
+
+        `drop`: what its sender thought done is in no endpoint's memory any more.
+        """
+        depth = min(depth, len(self.history), self.block - (self.highest - DEEPEST))
         if depth <= 0:
             return
-        held = set(self.contract.sales)
-        self.contract, outcomes = self.history[-depth]
+        head, held = self.block, set(self.contract.sales)
+        self.contract = self.history[-depth]
         del self.history[-depth:]
-        known = {key: (outcome, result) for key, outcome, result in outcomes}
-        for sent in self.transactions.values():
-            sent.outcome, sent.result = known.get(sent.key, ("pending", 0))
         self.block -= depth
-        for sale in held - set(self.contract.sales):
+        undone = [sent for sent in self.transactions.values() if sent.mined_in > self.block]
+        for sent in undone:
+            final = head - sent.mined_in >= DEPTH
+            sent.outcome = "dropped" if final and (drop or sent.outcome == "reverted") else "pending"
+            sent.mined_in = sent.result = 0
+        self._tell_undone(held - set(self.contract.sales), withdrawn=any(_withdraws(sent) for sent in undone))
+
+    def _tell_undone(self, unlocked: set[int], *, withdrawn: bool) -> None:
+        """Newest first, the locks last."""
+        gone = [item for item in self.reported if item[1] > self.block]
+        self.reported = [item for item in self.reported if item[1] <= self.block]
+        if withdrawn:
+            self.tell_buyer(ev.Undone(ev.Withdrawn()))
+        for who, _, sale, event in reversed(gone):
+            if not isinstance(event, ev.LockSeen):
+                self._relay(who, sale, event, undone=True)
+        for sale in unlocked:
             self.contract.sold += sale & 1  # sometimes a stranger's lock comes in between, sometimes not
             if self.buyer.sale == str(sale):
                 self.tell_buyer(ev.Undone())
             if sale in self.seller_journal:
                 self.tell_seller(sale, ev.Undone())
-        self.reported = {item for item in self.reported if item[1] <= self.block}
 
-    def finish(self, blocks: int = 2_000) -> None:
-        """Let both nodes live on in peace until nothing can follow."""
+    def finish(self, blocks: int = 3_000) -> None:
+        """Let both nodes live on in peace until nothing can follow, and nothing is under way."""
+        quiet = 0
         for _ in range(blocks):
-            if self.ended():
-                self.mine()  # what a reorganisation put back under way is mined again
+            waiting = any(sent.outcome == "pending" for sent in self.transactions.values())
+            quiet = quiet + 1 if self.ended() and not waiting else 0
+            if quiet > DEPTH + 1:
                 return
             for _ in range(len(self.todo)):
                 self.run(0)
@@ -470,3 +548,7 @@ class World:
         raise AssertionError(
             f"no end: {self.buyer!r} {[msgspec.to_builtins(s.phase) for s in self.sellers().values()]}"
         )
+
+
+def _withdraws(sent: Transaction) -> bool:
+    return isinstance(sent.action[2], ev.Withdraw)

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from protocols.exchange import events as ev
 from protocols.exchange.machine import Buyer, Seller, ended
 from protocols.sealed import check
-from tests.unit.protocols.exchange_world import BOND, DEPTH, PRICE, RECORDS, World
+from tests.unit.protocols.exchange_world import BOND, DEEPEST, HELD, PRICE, RECORDS, World
 
 B, S = Buyer, Seller
 ENDS = {  # how each kind of seller or buyer ends when both nodes live in peace: (buyer, seller, the buyer's money)
@@ -34,20 +34,47 @@ def holds_data(world: World) -> bool:
     return bool(key) and check(world.payload, key) is None
 
 
+STANDS = {  # what the final chain must say of a sale whose machine ended so
+    B.SETTLED: {"paid"},
+    B.RECLAIMED: {"reclaimed"},
+    B.REFUNDED: {"refunded"},
+    B.DISPUTED: {"refunded", "reclaimed", "paid"},
+    S.PAID: {"paid"},
+    S.REFUNDED: {"refunded"},
+    S.DISPUTED: {"refunded", "reclaimed"},
+}
+
+
 def assert_fair(world: World) -> None:
     """Data or money: a buyer who has not the one has the other, whatever happened on the way."""
     money = world.contract.wallet["buyer"] - 1_000
-    seller = world.contract.credit["seller"]
+    seller = world.contract.credit["seller"] + sum(it.held for it in world.contract.sales.values())
     assert world.buyer.phase is not B.LOST
     assert holds_data(world) or money >= 0
     if world.buyer.phase is B.SETTLED:
         assert (money, seller) == (-PRICE, PRICE)
         assert holds_data(world)
         assert (world.buyer.imported, world.buyer.records) == (True, len(RECORDS))
+    if world.buyer.phase is B.RECLAIMED:
+        assert (money, seller) == (HELD - PRICE, PRICE - HELD)
     if world.buyer.phase in (B.REFUNDED, B.DISPUTED):
         assert seller == 0
         assert money in (0, BOND // 2)
     assert world.contract.total() == world.total
+    assert_as_the_chain_says(world)
+
+
+def assert_as_the_chain_says(world: World) -> None:
+    """No machine remembers what a reorganisation took away, and none missed what came instead."""
+    if world.buyer.phase is B.REFUSED:
+        assert world.contract.wallet["buyer"] == 1_000
+    else:
+        assert world.contract.sales[int(world.buyer.sale)].state in STANDS[world.buyer.phase]
+    for sale, state in world.sellers().items():
+        if state.phase is S.VOID:
+            assert sale not in world.contract.sales
+        else:
+            assert world.contract.sales[sale].state in STANDS[state.phase]
 
 
 @pytest.mark.parametrize("cheat", ENDS)
@@ -66,7 +93,30 @@ def test_an_honest_deal_posts_nothing_on_chain() -> None:
     sent = [
         type(action).__name__ for _, action in world.ran if hasattr(action, "key") and not isinstance(action, ev.Verify)
     ]
-    assert sent == ["Lock", "Confirm"]
+    assert sent == ["Lock"]
+    assert [type(action).__name__ for who, action in world.ran if who == "seller"] == ["Bring"]
+
+
+def test_a_buyer_pays_the_gas_himself_when_his_signature_is_not_brought() -> None:
+    world = World("mute")  # takes no confirmation, and would post the key first
+    for _ in range(3_000):
+        if world.ended():
+            break
+        world.run(0)
+        world.mine()
+    assert [type(action).__name__ for who, action in world.ran if who == "buyer"][-1] == "Confirm"
+
+
+@pytest.mark.parametrize("depth", range(1, DEEPEST + 1))
+@pytest.mark.parametrize("drop", [False, True], ids=["kept", "dropped"])
+@pytest.mark.parametrize("cheat", ENDS)
+def test_a_reorganisation_of_the_end_leads_to_the_same_end(cheat: str, drop: bool, depth: int) -> None:
+    world = World(cheat)
+    world.finish()
+    world.reorganise(depth, drop=drop)
+    world.finish()
+    assert (world.buyer.phase, world.contract.wallet["buyer"] - 1_000) == (ENDS[cheat][0], ENDS[cheat][2])
+    assert_fair(world)
 
 
 @pytest.mark.parametrize("cheat", ENDS)
@@ -109,9 +159,9 @@ class Deal(RuleBasedStateMachine):
     def lose_connection(self, blocks: int) -> None:
         self.world.outage = blocks
 
-    @rule(depth=st.integers(1, DEPTH))
-    def reorganise(self, depth: int) -> None:
-        self.world.reorganise(depth)
+    @rule(depth=st.integers(1, DEEPEST), drop=st.booleans())
+    def reorganise(self, depth: int, drop: bool) -> None:
+        self.world.reorganise(depth, drop=drop)
 
     @precondition(lambda self: not self.world.contract.bad and self.world.contract.sales)
     @rule()
