@@ -150,11 +150,13 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     )
     demand_epsilon: Annotated[
         float,
-        why("noise on published wants: at most e^(epsilon · distance) tells two apart; 1000 is mild; 0 adds none", ge=0),
+        why(
+            "noise on published wants: at most e^(epsilon · distance) tells two apart; 1000 is mild; 0 adds none", ge=0
+        ),
     ] = 0.0
     search_price_wei: Annotated[
         Wei, why("a preview of a record, to peers who search here; found for nothing sells more than a fee earns")
-    ] = 0
+    ] = Wei(0)
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,7 +81,7 @@ def methods(node: Node, runner: JobRunner, health: Health, facts: Facts, stop: C
         *collect.methods(node.collector, runner, node.loaded.settings.collect.default_licence),
         *records.methods(carriage.shard, carriage.embedder, market.erasure),
         *offers.methods(market.offers, market.catalog, carriage.embedder, facts.whose),
-        *demands.methods(market.demands, market.catalog, facts.whose),
+        *demands.methods(market.demands, market.supply, market.catalog, facts.whose),
         *domains.methods(market.gossip),
         *search.methods(market.search),
         *deals.methods(node.exchange.desk),

@@ -24,6 +24,7 @@ from node.market.gossip import Gossip
 from node.market.offers import OfferPolicy, Offers
 from node.market.previews import Previews
 from node.market.search import Search
+from node.market.supply import SupplyDesk
 from node.refine import Refiner
 from node.refine.rules import Rules
 
@@ -37,6 +38,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     offers: Offers
     erasure: Erasure
     demands: DemandDesk
+    supply: SupplyDesk
     search: Search
 
 
@@ -82,6 +84,10 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
         events=base.events,
         clock=now,
         lifetime_s=base.settings.market.demand_ttl_s,
+        epsilon=base.settings.market.demand_epsilon,
+    )
+    supply = SupplyDesk(
+        shard=carriage.shard, offers=offers, gossip=gossip, events=base.events, peer=carriage.network.peer_id
     )
     search = Search(
         shard=carriage.shard,
@@ -107,6 +113,7 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
     await demands.load()
     await offers.load()
     await base.nursery.start(gossip.serve)
+    await base.nursery.start(supply.serve)
     return Market(
         catalog=catalog,
         gossip=gossip,
@@ -114,6 +121,7 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
         offers=offers,
         erasure=erasure,
         demands=demands,
+        supply=supply,
         search=search,
     )
 

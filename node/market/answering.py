@@ -16,8 +16,7 @@ import structlog
 
 from node.embed import Embedder
 from node.journal.model_accounts import ModelAccounts, Request
-from node.market.offers import Offers
-from node.market.ports import Signer, Wire
+from node.market.ports import OnOffer, Signer, Wire
 from node.market.sketch import dequantise
 from node.shard import Shard
 from node.shard.record import ShardRecord
@@ -71,7 +70,7 @@ class Answering:
         *,
         shard: Shard,
         embedder: Embedder,
-        offers: Offers,
+        offers: OnOffer,
         wire: Wire,
         signer: Signer,
         till: Till,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ from node.market.errors import NotFound, NotMine
 from node.market.gossip import Gossip
 from node.market.kinds import Body, Context
 from node.market.match import Match, meets, rank
+from node.market.noise import perturb
 from node.market.ports import Events
 from node.market.sketch import Vectors, closeness, dequantise, quantise
 from protocols.codec import encode
@@ -41,6 +43,7 @@ class DemandDesk:
         events: Events,
         clock: Callable[[], int],
         lifetime_s: int,
+        epsilon: float = 0.0,
     ) -> None:
         self._embedder = embedder
         self._store = store
@@ -50,6 +53,8 @@ class DemandDesk:
         self._events = events
         self._clock = clock
         self._lifetime_s = lifetime_s
+        self._epsilon = epsilon
+        self._dice = random.SystemRandom()
         self._own: dict[str, str] = {}
         gossip.on_item(self._match_new)
 
@@ -58,10 +63,10 @@ class DemandDesk:
         self._own = {row.demand: row.text for row in await self._store.all() if not row.withdrawn}
 
     async def post(self, text: str, domain: str, max_price_wei: int, until: int | None = None) -> Listed[Demand]:
-        """Publish the embedding of a want; its text stays in the journal. `until` is UTC seconds."""
+        """Publish the embedding of a want, with noise; its text stays in the journal. `until` is UTC seconds."""
         parse_domain(domain)
         parse_wei(str(max_price_wei))
-        vector = (await self._embedder.embed([text], query=True))[0]
+        vector = perturb((await self._embedder.embed([text], query=True))[0], self._epsilon, self._dice)
         now = self._clock()
         body = Demand(
             network=self._context.network,
@@ -91,12 +96,16 @@ class DemandDesk:
         """The text of an own want; '' for everybody else's."""
         return self._own.get(demand, "")
 
-    def matches(self, demand: str) -> list[Match]:
-        """The known offers that meet a demand, best first. Raises NotFound."""
+    def get(self, demand: str) -> Listed[Demand]:
+        """A known open demand. Raises NotFound."""
         listed = self._catalog.get(demand, Demand)
         if listed is None:
             raise NotFound(f"demand {demand} is not known here, or is over")
-        return rank(listed.body, self._catalog.every(Offer))
+        return listed
+
+    def matches(self, demand: str) -> list[Match]:
+        """The known offers that meet a demand, best first. Raises NotFound."""
+        return rank(self.get(demand).body, self._catalog.every(Offer))
 
     async def withdraw(self, demand: str) -> None:
         """Take an own demand back. Raises NotMine."""

@@ -44,6 +44,14 @@ class Wire(Protocol):
     async def subscribe(self, topic: str, check: Callable[[PeerId, bytes], bool]) -> AsyncIterable[Message]: ...
 
 
+class OnOffer(Protocol):
+    """Which own records may be told of."""
+
+    def offer_of(self, record: str) -> str | None:
+        """The own open offer that contains a record."""
+        ...
+
+
 class Signer(Protocol):
     """The wallet as the market uses it; `sign` raises when it is locked."""
 

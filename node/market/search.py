@@ -20,8 +20,7 @@ import trio
 
 from node.embed import Embedder
 from node.market.catalog import Catalog
-from node.market.offers import Offers
-from node.market.ports import Events, Wire
+from node.market.ports import Events, OnOffer, Wire
 from node.market.previews import Previews
 from node.market.routing import Shelves, choose, expected_hits, shelve
 from node.market.sketch import Vectors, quantise
@@ -47,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 MOST_PEERS = 8  # asked for one query, unless the caller says otherwise
 FIRST = 2  # asked at once: their hits say how good a further peer would have to be
-LEAST_HITS = 0.3  # of the wanted hits: who probably adds less is not worth a round trip
+LEAST_HITS = 0.2  # of the wanted hits: who probably adds less is not worth a round trip (tests/bench/search.py)
 DEADLINE_S = 5.0  # a person waits; a slow peer is worth less than a quick answer
 KEPT_SHELVES = 8  # domains whose sketches stay arranged
 
@@ -109,7 +108,7 @@ class Search:
         shard: Shard,
         embedder: Embedder,
         catalog: Catalog,
-        offers: Offers,
+        offers: OnOffer,
         wire: Wire,
         previews: Previews,
         events: Events,

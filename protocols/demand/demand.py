@@ -21,7 +21,7 @@ KIND = "demand"
 
 
 class Demand(Message, frozen=True, kw_only=True):
-    """A want. `vector` is int8 components of a unit vector × 127; times are UTC seconds."""
+    """A want. `vector` is a direction in int8 components; times are UTC seconds."""
 
     v: Annotated[int, Meta(ge=1, le=1)] = 1
     network: Annotated[str, Meta(max_length=64)]

@@ -146,6 +146,27 @@ async def test_a_want_meets_an_offer_and_its_text_stays_at_home(place: Place) ->
             bob.demands.matches(want.item.id)
 
 
+async def test_a_want_is_held_against_records_that_are_on_no_offer_yet(place: Place) -> None:
+    async with place.trader(ALICE, 1) as alice, place.trader(BOB, 2) as bob:
+        await alice.own(TEXTS)
+        await alice.gossip.follow("fashion")
+        with alice.events.subscribe(["matches"]) as matches:
+            want = await bob.demands.post(TEXTS[7], "fashion", 1_000 * TOKENS)
+            await bob.demands.post("a recipe for sourdough bread, baked overnight", "fashion", 1_000 * TOKENS)
+            with trio.fail_after(10):
+                event = await anext(aiter(matches))
+        assert event.data["demand"] == want.item.id
+        assert event.data["unoffered"] == event.data["records"] >= 3
+        await meet(alice, bob, place)
+        await heard(alice, want.item.id, Demand)
+        with alice.events.subscribe(["matches"]) as matches:
+            again = await bob.demands.post(TEXTS[7], "fashion", 2_000 * TOKENS)
+            await heard(alice, again.item.id, Demand)
+            with trio.move_on_after(0.3) as waited:
+                await anext(aiter(matches))
+        assert waited.cancelled_caught, "what is on offer is found there"
+
+
 async def test_only_who_paid_rates_is_rewarded_once_and_moves_the_price(place: Place) -> None:
     async with place.trader(ALICE, 1) as alice, place.trader(BOB, 2) as bob:
         offer = await meet(alice, bob, place)

@@ -44,6 +44,7 @@ from node.market.kinds import Context
 from node.market.offers import OfferPolicy, Offers
 from node.market.previews import Previews
 from node.market.search import Search
+from node.market.supply import SupplyDesk
 from node.observe.events import EventBus
 from node.refine import Facts, RawItem, Refiner, score_record
 from node.shard import Shard, open_shard
@@ -215,6 +216,7 @@ async def open_trader(
             embedder=embedder, store=DemandStore(journal), catalog=catalog, gossip=gossip, context=context,
             events=events, clock=_now, lifetime_s=3_600,
         )  # fmt: skip
+        supply = SupplyDesk(shard=shard, offers=offers, gossip=gossip, events=events, peer=wire.peer_id)
         bank, cover = Address(chain.bank.address), Cover(chain, fresh_s=0)
         lanes = Lanes(
             journal, cover, account, account.key, chain_id=chain.chain_id, bank=bank, max_spend_wei=10**24, clock=_now,
@@ -243,6 +245,7 @@ async def open_trader(
         stack.callback(hub.leave, wire)
         stack.callback(nursery.cancel_scope.cancel)
         await nursery.start(gossip.serve)
+        await nursery.start(supply.serve)
         await nursery.start(purchases.serve)
         await nursery.start(sales.serve)
         await nursery.start(watch.serve)

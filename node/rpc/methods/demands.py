@@ -8,13 +8,14 @@ import msgspec
 
 from node.market.catalog import Catalog, Listed
 from node.market.demands import DemandDesk
+from node.market.supply import SupplyDesk
 from node.rpc.method import Method
 from node.rpc.methods import offers
 from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, items, shown, when
 from protocols.demand.demand import Demand
 
 
-def methods(desk: DemandDesk, catalog: Catalog, whose: Callable[[], str]) -> list[Method]:
+def methods(desk: DemandDesk, supply: SupplyDesk, catalog: Catalog, whose: Callable[[], str]) -> list[Method]:
     """Post, list, matches, withdraw."""
 
     def view(listed: Listed[Demand]) -> Result:
@@ -34,8 +35,9 @@ def methods(desk: DemandDesk, catalog: Catalog, whose: Callable[[], str]) -> lis
         return items(sorted(chosen, key=lambda one: str(one["created_at"]), reverse=True)[:limit])
 
     async def matches(demand: Name, limit: Limit = 20) -> Result:
-        """The offers that meet a demand, best first."""
-        return items([offers.view(one.offer, whose(), one.score) for one in desk.matches(demand)[:limit]])
+        """The offers that meet a demand, best first; `own` is what this node has for it, also on no offer."""
+        found = items([offers.view(one.offer, whose(), one.score) for one in desk.matches(demand)[:limit]])
+        return {**found, "own": msgspec.to_builtins(await supply.of(desk.get(demand).body))}
 
     async def withdraw(demand: Name) -> Result:
         """Take an own demand back."""
