@@ -250,6 +250,28 @@ abstract contract Base is Test {
         }
     }
 
+    function sortedPair(bytes32 a, bytes32 b) internal pure returns (bytes32) {
+        return a < b ? keccak256(abi.encode(a, b)) : keccak256(abi.encode(b, a));
+    }
+
+    /// The path of leaf `at` in a tree as OpenZeppelin's proofs want it, built independently of LeafTree.
+    function sortedPath(bytes32[] memory leaves, uint256 at) internal pure returns (bytes32[] memory path) {
+        path = new bytes32[](32);
+        uint256 used;
+        bytes32[] memory level = leaves;
+        while (level.length > 1) {
+            if (at ^ 1 < level.length) path[used++] = level[at ^ 1];
+            bytes32[] memory above = new bytes32[]((level.length + 1) / 2);
+            for (uint256 i; i < level.length; i += 2) {
+                above[i / 2] = i + 1 < level.length ? sortedPair(level[i], level[i + 1]) : level[i];
+            }
+            (level, at) = (above, at / 2);
+        }
+        assembly {
+            mstore(path, used)
+        }
+    }
+
     // ------------------------------------------------------------------------------------------------ vouchers
 
     function voucher(uint256 key, address payer, address payee, uint64 lane, uint96 cumulative)
