@@ -182,6 +182,33 @@ class Models(msgspec.Struct, frozen=True, kw_only=True):
         int, why("the builder's share of the revenue; the rest goes to whose data trained the model", ge=0, le=9_000)
     ] = 4_000
     price_wei: Annotated[Wei, why("one unit of inference, when `models.publish` names none")] = parse_amount("0.001tok")
+    child_bps: Annotated[
+        int, why("asked of models made from ours: as much as a typical resale margin", ge=0, le=5_000)
+    ] = 1_000
+    own_data_ppm: Annotated[
+        int,
+        why(
+            "the most own unregistered records take beside datasets of others: the contract's own limit",
+            ge=0,
+            le=500_000,
+        ),
+    ] = 500_000
+    low_weight_ppm: Annotated[
+        int,
+        why(
+            "a warning when own data weighs less than this of its share by facts; the contract's floor is a quarter",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 500_000
+
+
+class Rewards(msgspec.Struct, frozen=True, kw_only=True):
+    """Rewards for rating models, an epoch at a time."""
+
+    watch: Annotated[bool, why("one honest node that looks is enough; a false proposal pays its finder")] = True
+    distribute: Annotated[bool, why("proposing binds a stake and costs gas: a service that somebody must want")] = False
+    least_wei: Annotated[Wei, why("a proposal of less is not worth its gas on an L2")] = parse_amount("0.01tok")
 
 
 class Console(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,6 +239,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     market: Market = Market()
     exchange: Exchange = Exchange()
     models: Models = Models()
+    rewards: Rewards = Rewards()
     console: Console = Console()
     log: Log = Log()
 

@@ -88,7 +88,7 @@ def methods(node: Node, runner: JobRunner, health: Health, facts: Facts, stop: C
         *wallet.methods(node.money.wallet),
         *models.methods(learning.models, runner),
         *feedback.methods(learning.feedback),
-        *rewards.methods(learning.rewards),
+        *rewards.methods(learning.rewards, learning.stakes),
         *insights.methods(learning.insights),
         *config.methods(node.loaded, node.paths.config),
         *log.methods(),

@@ -185,6 +185,10 @@ class ModelRegistry(Binding):
     async def fees_burnt(self) -> int:
         return await self._whole("feesBurnt")
 
+    async def fees_due(self) -> int:
+        """Base units of fees that wait to be burnt."""
+        return await self._whole("feesDue")
+
     async def arbiter(self) -> str:
         """Who rules on challenges; the zero address where there are none."""
         return await self._account("arbiter")

@@ -142,6 +142,10 @@ class RewardPool(Binding):
     async def beta_ppm(self) -> int:
         return await self._whole("betaPpm")
 
+    async def alpha_ppm(self) -> int:
+        """All rewards against all fees burnt."""
+        return await self._whole("alphaPpm")
+
     async def proposer_stake(self) -> int:
         """Base units that a proposal binds."""
         return await self._whole("proposerStake")

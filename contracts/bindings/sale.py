@@ -224,6 +224,10 @@ class KeySale(Binding):
     async def fees_burnt(self) -> int:
         return await self._whole("feesBurnt")
 
+    async def fees_due(self) -> int:
+        """Base units of fees that wait to be burnt."""
+        return await self._whole("feesDue")
+
     async def deliver_window(self) -> int:
         """Seconds."""
         return await self._whole("deliverWindow")

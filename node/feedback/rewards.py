@@ -1,4 +1,8 @@
-"""What the contracts owe this wallet, and fetching it: sale proceeds, feedback rewards, shares of models' revenue."""
+"""What the contracts owe this wallet, and fetching it: sale proceeds, feedback rewards, shares of models' revenue.
+
+Some of it takes two steps: a bond becomes credit of the sales, an epoch's reward credit of the feedback, a parent's
+share revenue of the parent. So those are claimed first, and what they became after them.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,14 @@ import msgspec
 
 from contracts.bindings.sale import OfferStatus
 from contracts.chain import Chain, Receipt
+from node.feedback.epochs import Epochs
+from node.feedback.ports import Wallet
+from node.feedback.stakes import Stakes
 from node.journal.publications import Publications
 from node.wallet.transact import Transactor
-from protocols.ids import Address
 
 BOND = "bond:"
-
-
-class Wallet(Protocol):
-    """Whose rewards these are."""
-
-    @property
-    def address(self) -> Address: ...
+PARENT = "parent:"
 
 
 class Claims(Protocol):
@@ -33,7 +33,10 @@ class Claims(Protocol):
 
 
 class Owed(msgspec.Struct, frozen=True):
-    """`source` is `sales`, `feedback`, `bond:<number of a closed offer>` or `model:<id>`."""
+    """`source` is `sales`, `feedback` (credit of the pool), `epochs` (rewards for rating models, not credited yet),
+    `stake` (unbonded, or won), `bond:<number of a closed offer>`, `model:<id>` (all our datasets in a model),
+    `publisher:<id>`, or `parent:<id>`: what that model has for its parent, ours, before the parent's own split.
+    """
 
     source: str
     amount_wei: str
@@ -51,29 +54,41 @@ class Rewards:
     """Lists and claims."""
 
     def __init__(
-        self, *, wallet: Wallet, chain: Chain, transactor: Transactor, publications: Publications, models: Claims
+        self,
+        *,
+        wallet: Wallet,
+        chain: Chain,
+        transactor: Transactor,
+        publications: Publications,
+        models: Claims,
+        epochs: Epochs,
+        stakes: Stakes,
     ) -> None:
         self._wallet = wallet
         self._chain = chain
         self._transactor = transactor
         self._publications = publications
         self._models = models
+        self._epochs = epochs
+        self._stakes = stakes
 
     async def list(self) -> list[Owed]:
         """What could be claimed now; sources that owe nothing are left out."""
         earned = [await self._chain.sale.earned(number) for number in await self._numbers()]
         sales = await self._chain.sale.credit(self._wallet.address) + sum(earned)
         feedback = await self._chain.rewards.credit(self._wallet.address)
-        direct = [Owed("sales", str(sales)), Owed("feedback", str(feedback))]
-        found = (*await self._bonds(), *direct, *await self._models.claimable())
+        stake = await self._stakes.leaving()
+        direct = [Owed("sales", str(sales)), Owed("feedback", str(feedback)), Owed("stake", str(stake))]
+        found = (*await self._bonds(), *await self._of_epochs(), *direct, *await self._models.claimable())
         return [owed for owed in found if owed.amount_wei != "0"]
 
     async def claim(self) -> builtins.list[Claimed]:
         """Claim everything. A crash between the transactions leaves the rest for the next call: pull payments wait."""
         self._transactor.require_unlocked()
-        # a bond becomes credit, which `sales` then fetches
-        bonds = [await self._claim(owed) for owed in await self._bonds()]
-        return bonds + [await self._claim(owed) for owed in await self.list()]
+        parents = [owed for owed in await self._models.claimable() if owed.source.startswith(PARENT)]
+        first = [owed for owed in (*await self._bonds(), *parents) if owed.amount_wei != "0"]
+        done = [await self._claim(owed) for owed in first] + await self._claim_epochs()
+        return done + [await self._claim(owed) for owed in await self.list()]
 
     async def _bonds(self) -> builtins.list[Owed]:
         """The bonds of closed offers that may leave: no sale is open and the time to look at the last one is over."""
@@ -85,6 +100,21 @@ class Rewards:
             if terms.status == OfferStatus.CLOSED and not terms.open and now > terms.closed_at + window_s:
                 found.append(Owed(f"{BOND}{number}", str(terms.bond_wei)))
         return [owed for owed in found if owed.amount_wei != "0"]
+
+    async def _of_epochs(self) -> builtins.list[Owed]:
+        await self._epochs.read()
+        found = await self._epochs.claimable(self._wallet.address)
+        return [Owed("epochs", str(sum(one.amount_wei for one in found)))] if found else []
+
+    async def _claim_epochs(self) -> builtins.list[Claimed]:
+        """One transaction an epoch, the first one first: the contract pays what is above all claims before."""
+        pool, done = self._chain.rewards, []
+        await self._epochs.read()
+        for one in await self._epochs.claimable(self._wallet.address):
+            call = pool.claim(one.epoch, one.index, one.account, one.lines_hash, one.proof)
+            receipt = await self._transactor.once(f"rewards:claim:{one.epoch}:{one.index}", call)
+            done.append(Claimed("epochs", str(pool.claimed_amount(receipt)), receipt.hash))
+        return done
 
     async def _numbers(self) -> builtins.list[int]:
         return [row.offer_no for row in await self._publications.all() if row.offer_no]
@@ -100,6 +130,8 @@ class Rewards:
             receipt = await self._transactor.once(f"bond:{number}", self._chain.sale.take_bond(number))
         elif owed.source == "feedback":
             receipt = await self._transactor.once(key, self._chain.rewards.withdraw())
+        elif owed.source == "stake":
+            receipt = await self._transactor.once(key, self._chain.stakes.withdraw())
         else:
             receipt = await self._models.claim(owed.source)
         return Claimed(source=owed.source, amount_wei=owed.amount_wei, tx=receipt.hash)

@@ -1,6 +1,7 @@
 """Give and collect ratings: signed, gossiped, rewarded on chain, counted only when the chain knows their ticket.
 
-    give     journal -> gossip -> RewardPool.rewardSale     (the pool moves the oracle's price with it)
+    give     gossip -> journal -> RewardPool.rewardSale     for data: rewarded at once, the pool moves the price
+             gossip -> journal                              for a model: an epoch's distributor counts it
     list     what was heard, each with whether its ticket is real
 
 A reward stays below the fee that the rated payment burnt, so rating oneself costs more than it earns.
@@ -9,7 +10,7 @@ A reward stays below the fee that the rated payment burnt, so rating oneself cos
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import structlog
@@ -17,6 +18,8 @@ import structlog
 from contracts.chain import Chain
 from contracts.errors import Reverted
 from node.feedback.errors import BadRating, NoTicket
+from node.feedback.ports import Wallet
+from node.feedback.tickets import Tickets
 from node.journal.deals import Deals
 from node.journal.feedback import FeedbackStore, Given
 from node.market.catalog import Catalog, Listed
@@ -28,18 +31,10 @@ from protocols.envelope import MAX_BODY_BYTES
 from protocols.errors import Malformed
 from protocols.feedback import rating as ratings
 from protocols.feedback.rating import OUTCOMES, Rating
-from protocols.ids import Address
 from protocols.inference.card import ModelCard
 from protocols.offers.offer import Offer
 
 log = structlog.get_logger(__name__)
-
-
-class Wallet(Protocol):
-    """Whose ratings these are."""
-
-    @property
-    def address(self) -> Address: ...
 
 
 class RatingView(msgspec.Struct, frozen=True):
@@ -68,6 +63,7 @@ class Feedback:
         store: FeedbackStore,
         deals: Deals,
         catalog: Catalog,
+        tickets: Tickets,
         gossip: Gossip,
         context: Context,
         clock: Callable[[], int],
@@ -78,12 +74,16 @@ class Feedback:
         self._store = store
         self._deals = deals
         self._catalog = catalog
+        self._tickets = tickets
         self._gossip = gossip
         self._context = context
         self._clock = clock
 
     async def give(self, subject: str, receipt: str, rating: int, comment: str = "", outcome: str = "") -> Given:
-        """Rate an offer (receipt: the deal) or a model (receipt: any call of it). Raises NoTicket, BadRating."""
+        """Rate an offer (receipt: the deal) or a model (receipt: any call of it). Raises NoTicket, BadRating.
+
+        What is rated is rewarded: data at once, a model by the next epoch's root (state `told`; `rewards.claim`).
+        """
         self._transactor.require_unlocked()
         kind, domain, ticket = await self._ticket(subject, receipt)
         body = self._body(
@@ -123,7 +123,7 @@ class Feedback:
     async def _ticket(self, subject: str, receipt: str) -> tuple[str, str, str]:
         card = next((one.body for one in self._catalog.every(ModelCard) if one.body.model == subject), None)
         if card is not None:
-            if not await self._paid_lane(subject, self._wallet.address):
+            if not await self._tickets.settled(subject, self._wallet.address):
                 raise NoTicket(f"no settled payment to model {subject} yet; its provider settles in batches")
             return "model", card.domain, subject
         deal = await self._deals.get(receipt)
@@ -154,12 +154,10 @@ class Feedback:
 
     async def _ask_reward(self, given: Given) -> Given:
         rating = decode(given.body, Rating, max_bytes=MAX_BODY_BYTES)
-        item_hash = bytes.fromhex(given.feedback)
-        if rating.subject_kind == "offer":
-            call = self._chain.rewards.reward_sale(int(given.ticket), rating.rating, item_hash)
-        else:  # lanes are rewarded by epochs, which somebody proposes
-            await self._store.finish(given.feedback, "unrewarded", 0, "by epoch")
-            return msgspec.structs.replace(given, state="unrewarded", note="by epoch")
+        if rating.subject_kind != "offer":
+            await self._store.finish(given.feedback, "told", 0)
+            return msgspec.structs.replace(given, state="told")
+        call = self._chain.rewards.reward_sale(int(given.ticket), rating.rating, bytes.fromhex(given.feedback))
         try:
             receipt = await self._transactor.once(f"feedback:{given.feedback}", call)
         except Reverted as err:
@@ -180,20 +178,6 @@ class Feedback:
             comment=body.comment,
             outcome=body.outcome,
             author=heard.item.signer,
-            ticket_ok=await self._confirmed(heard),
+            ticket_ok=await self._tickets.good(heard),
             created_at=body.created_at,
         )
-
-    async def _confirmed(self, heard: Listed[Rating]) -> bool:
-        body, author = heard.body, heard.item.signer
-        if body.subject_kind == "model":
-            return body.ticket == body.subject and await self._paid_lane(body.subject, author)
-        offer = self._catalog.get(body.subject, Offer)
-        if offer is None or not body.ticket.isdecimal():
-            return False
-        sale = await self._chain.sale.sale(int(body.ticket))
-        return sale.was_paid and sale.buyer == author and int(body.ticket) >> 64 == offer.body.offer_no
-
-    async def _paid_lane(self, model: str, payer: Address) -> bool:
-        lane = await self._chain.models.lane(bytes.fromhex(model))
-        return await self._chain.bank.paid(payer, self._chain.models.address, lane) > 0

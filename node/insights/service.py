@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -29,6 +30,12 @@ class Claimable(Protocol):
     async def list(self) -> list[Owed]: ...
 
 
+class Earning(Protocol):
+    """What the models owe this wallet, by role."""
+
+    async def earnings(self) -> Sequence[msgspec.Struct]: ...
+
+
 class Wallet(Protocol):
     """Whose figures these are; there may be no wallet yet."""
 
@@ -51,11 +58,21 @@ class DemandFigure(msgspec.Struct, frozen=True):
 class Insights:
     """Overview, demand, earnings, quality."""
 
-    def __init__(self, *, shard: Shard, catalog: Catalog, deals: Deals, rewards: Claimable, wallet: Wallet) -> None:
+    def __init__(
+        self,
+        *,
+        shard: Shard,
+        catalog: Catalog,
+        deals: Deals,
+        rewards: Claimable,
+        models: Earning,
+        wallet: Wallet,
+    ) -> None:
         self._shard = shard
         self._catalog = catalog
         self._deals = deals
         self._rewards = rewards
+        self._models = models
         self._wallet = wallet
 
     @property
@@ -97,10 +114,18 @@ class Insights:
         )
 
     async def earnings(self) -> dict[str, object]:
-        """What the contracts owe now by source, and the sales that were paid."""
+        """What the contracts owe now by source, the sales that were paid, and every model with a part of ours:
+
+        what it owes us as publisher, for our datasets and for models made from it, each dataset's weight beside its
+        share by the registry's facts.
+        """
         deals = await self._deals.newest(NEWEST_DEALS)
         paid = [deal for deal in deals if deal.role == "seller" and deal.state == "paid"]
-        return {"claimable": await self._rewards.list() if self._address else [], "sales_paid": len(paid)}
+        return {
+            "claimable": await self._rewards.list() if self._address else [],
+            "sales_paid": len(paid),
+            "models": await self._models.earnings() if self._address else [],
+        }
 
     async def quality(self) -> dict[str, object]:
         """The mean quality vector of the own records by domain, in ppm, and its weakest component."""

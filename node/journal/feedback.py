@@ -1,4 +1,9 @@
-"""Ratings this node gave: journalled before they are told and before the reward is asked for."""
+"""Ratings this node gave: journalled before the reward is asked for.
+
+given       nobody has been asked for its reward yet
+told        of a model: the next epoch's distributor counts it
+rewarded, unrewarded   what the pool said of a rating of data
+"""
 
 from __future__ import annotations
 
@@ -15,14 +20,14 @@ CREATE TABLE IF NOT EXISTS feedback (
     ticket     TEXT NOT NULL,
     domain     TEXT NOT NULL,
     body       BLOB NOT NULL,
-    state      TEXT NOT NULL CHECK (state IN ('given', 'rewarded', 'unrewarded')),
+    state      TEXT NOT NULL CHECK (state IN ('given', 'told', 'rewarded', 'unrewarded')),
     reward_wei TEXT NOT NULL DEFAULT '0',
     note       TEXT NOT NULL DEFAULT '',
     created_at INTEGER NOT NULL
 ) STRICT;
 """
 
-State = Literal["given", "rewarded", "unrewarded"]
+State = Literal["given", "told", "rewarded", "unrewarded"]
 
 
 class Given(msgspec.Struct, frozen=True):

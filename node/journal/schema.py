@@ -15,7 +15,25 @@ import node.journal
 from node.journal.errors import JournalTooNew
 
 # Step i brings a file of user_version i+1 to i+2. A new file starts at the end, its tables made from SCHEMA alone.
-MIGRATIONS: tuple[str, ...] = ()
+MIGRATIONS: tuple[str, ...] = (
+    # a rating of a model is `told`: its reward comes by an epoch
+    """
+    CREATE TABLE feedback_2 (
+        feedback   TEXT PRIMARY KEY,
+        subject    TEXT NOT NULL,
+        ticket     TEXT NOT NULL,
+        domain     TEXT NOT NULL,
+        body       BLOB NOT NULL,
+        state      TEXT NOT NULL CHECK (state IN ('given', 'told', 'rewarded', 'unrewarded')),
+        reward_wei TEXT NOT NULL DEFAULT '0',
+        note       TEXT NOT NULL DEFAULT '',
+        created_at INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO feedback_2 SELECT * FROM feedback;
+    DROP TABLE feedback;
+    ALTER TABLE feedback_2 RENAME TO feedback;
+    """,
+)
 
 VERSION = len(MIGRATIONS) + 1
 

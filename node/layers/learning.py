@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
+from node.feedback.border import Border
+from node.feedback.distributor import Distributor
+from node.feedback.epochs import Epochs
 from node.feedback.rewards import Rewards
+from node.feedback.rounds import Rounds
 from node.feedback.service import Feedback
+from node.feedback.stakes import Stakes
+from node.feedback.tickets import Tickets
+from node.feedback.watch import Watch
 from node.insights.service import Insights
+from node.journal.cursors import Cursors
+from node.journal.epochs import Epochs as EpochStore
+from node.journal.epochs import Proposals
 from node.journal.feedback import FeedbackStore
 from node.journal.model_accounts import ModelAccounts
 from node.journal.model_calls import ModelCalls
@@ -18,13 +28,17 @@ from node.layers.market import Market
 from node.layers.money import Money
 from node.models.artifacts import Artifacts
 from node.models.calling import Calling
+from node.models.challenges import Challenges
 from node.models.directory import Directory
 from node.models.earnings import Earnings
+from node.models.facts import Facts
 from node.models.publishing import Publishing, PublishPolicy
 from node.models.service import Models
 from node.models.serving import Serving
 from node.models.workshop import Workshop
 from protocols.ids import Address
+
+ROUND_POLLS = 5  # rewards are in no hurry: a round for every few looks at the chain
 
 
 class Learning(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,41 +47,99 @@ class Learning(msgspec.Struct, frozen=True, kw_only=True):
     models: Models
     feedback: Feedback
     rewards: Rewards
+    stakes: Stakes
     insights: Insights
 
 
 def open_learning(base: Base, carriage: Carriage, market: Market, exchange: Exchange, money: Money) -> Learning:
     """Models, feedback, rewards, insights."""
-    models = open_models(base, carriage, market, money)
-    feedback = Feedback(
-        wallet=base.wallet,
-        chain=base.chain,
-        transactor=base.transactor,
-        store=FeedbackStore(base.journal),
-        deals=exchange.deals,
-        catalog=market.catalog,
-        gossip=market.gossip,
-        context=base.context,
-        clock=now,
-    )
+    stakes = Stakes(wallet=base.wallet, chain=base.chain, transactor=base.transactor)
+    tickets = Tickets(base.chain, market.catalog)
+    models = open_models(base, carriage, market, money, stakes)
+    feedback = open_feedback(base, market, exchange, tickets)
+    epochs = open_rounds(base, market, stakes, tickets)
     rewards = Rewards(
         wallet=base.wallet,
         chain=base.chain,
         transactor=base.transactor,
         publications=market.publications,
         models=models,
+        epochs=epochs,
+        stakes=stakes,
     )
     insights = Insights(
         shard=carriage.shard,
         catalog=market.catalog,
         deals=exchange.deals,
         rewards=rewards,
+        models=models,
         wallet=base.wallet,
     )
-    return Learning(models=models, feedback=feedback, rewards=rewards, insights=insights)
+    return Learning(models=models, feedback=feedback, rewards=rewards, stakes=stakes, insights=insights)
 
 
-def open_models(base: Base, carriage: Carriage, market: Market, money: Money) -> Models:
+def open_feedback(base: Base, market: Market, exchange: Exchange, tickets: Tickets) -> Feedback:
+    """Ratings, and the border that lets none in without a ticket."""
+    border = Border(tickets, market.gossip.take)
+    market.gossip.on_border(border.lets_in)
+    base.nursery.start_soon(border.tend)
+    return Feedback(
+        wallet=base.wallet,
+        chain=base.chain,
+        transactor=base.transactor,
+        store=FeedbackStore(base.journal),
+        deals=exchange.deals,
+        catalog=market.catalog,
+        tickets=tickets,
+        gossip=market.gossip,
+        context=base.context,
+        clock=now,
+    )
+
+
+def open_rounds(base: Base, market: Market, stakes: Stakes, tickets: Tickets) -> Epochs:
+    """The rewards' epochs, and this node's part in them."""
+    chosen = base.settings.rewards
+    epochs = Epochs(
+        base.chain,
+        EpochStore(base.journal),
+        Cursors(base.journal),
+        first_block=base.settings.profile.deployed_block,
+        confirmations=base.settings.chain.confirmations,
+    )
+    watch = Watch(
+        wallet=base.wallet,
+        chain=base.chain,
+        transactor=base.transactor,
+        tickets=tickets,
+        epochs=epochs,
+        events=base.events,
+    )
+    distributor = Distributor(
+        wallet=base.wallet,
+        chain=base.chain,
+        transactor=base.transactor,
+        stakes=stakes,
+        catalog=market.catalog,
+        tickets=tickets,
+        epochs=epochs,
+        store=Proposals(base.journal),
+        events=base.events,
+        least_wei=chosen.least_wei,
+        clock=now,
+    )
+    rounds = Rounds(
+        wallet=base.wallet,
+        epochs=epochs,
+        watch=watch if chosen.watch else None,
+        distributor=distributor if chosen.distribute else None,
+        every_s=ROUND_POLLS * base.poll_s,
+    )
+    base.nursery.start_soon(rounds.run)
+    return epochs
+
+
+def open_models(base: Base, carriage: Carriage, market: Market, money: Money, stakes: Stakes) -> Models:
     """Workshop, publishing, serving, calling, earnings."""
     chain, settings = base.chain, base.settings
     store, accounts = ModelStore(base.journal), ModelAccounts(base.journal)
@@ -84,10 +156,13 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money) ->
         clock=now,
     )
     market.erasure.on_forget(workshop.forget)
+    facts = Facts(chain.registry)
     publishing = Publishing(
         workshop=workshop,
         store=store,
         registry=chain.models,
+        facts=facts,
+        surety=stakes,
         transactor=base.transactor,
         blocks=carriage.blocks,
         announcer=market.gossip,
@@ -97,6 +172,8 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money) ->
             chain_id=base.context.chain_id,
             publisher_bps=settings.models.publisher_bps,
             default_price_wei=settings.models.price_wei,
+            child_bps=settings.models.child_bps,
+            own_ppm=settings.models.own_data_ppm,
         ),
         clock=now,
     )
@@ -113,7 +190,7 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money) ->
         chain_id=chain.chain_id,
         clock=now,
     )
-    directory = Directory(market.catalog, chain.models, now)
+    directory = Directory(market.catalog, chain.models, facts, now)
     calling = Calling(
         directory=directory,
         calls=ModelCalls(base.journal),
@@ -131,19 +208,37 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money) ->
         store=store,
         directory=directory,
         registry=chain.models,
+        facts=facts,
         settler=money.settler,
         transactor=base.transactor,
         wallet=base.wallet,
         events=base.events,
         clock=now,
     )
+    challenges = Challenges(
+        directory=directory,
+        earnings=earnings,
+        registry=chain.models,
+        surety=stakes,
+        transactor=base.transactor,
+        store=store,
+        wallet=base.wallet,
+        events=base.events,
+        low_ppm=settings.models.low_weight_ppm,
+        clock=now,
+    )
+    market.gossip.on_item(challenges.heard)
     models = Models(
         workshop=workshop,
         publishing=publishing,
         serving=serving,
         calling=calling,
         earnings=earnings,
+        challenges=challenges,
         directory=directory,
+        registry=chain.models,
+        facts=facts,
     )
     models.serve()
+    base.nursery.start_soon(models.tend)
     return models

@@ -8,7 +8,7 @@ away read the rest page by page over `/schwung/catalog/1`, as soon as they meet 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -47,6 +47,7 @@ PAGE_TIMEOUT_S = 15.0
 MAX_PAGES_A_ROUND = 200  # bounds what one peer can make us read in one go
 
 Heard = Callable[[Listed[Body]], None]
+Guard = Callable[[Listed[Body]], Awaitable[bool]]
 
 
 class Gossip:
@@ -68,6 +69,7 @@ class Gossip:
         self._context = context
         self._events = events
         self._heard: list[Heard] = []
+        self._guards: list[Guard] = []
         self._follow_send, self._follow_receive = trio.open_memory_channel[tuple[str, trio.Event]](64)
         self._domains: dict[str, trio.Event] = {}
         self._next: dict[PeerId, int] = {}
@@ -75,6 +77,14 @@ class Gossip:
     def on_item(self, heard: Heard) -> None:
         """Call `heard` for every item that is new to the catalogue, ours included."""
         self._heard.append(heard)
+
+    def on_border(self, guard: Guard) -> None:
+        """Ask `guard` whether an item of another may be kept, when it is valid in itself."""
+        self._guards.append(guard)
+
+    async def take(self, raw: bytes) -> None:
+        """Admit an item that was refused at the border before, if it may be kept now."""
+        await self._admit(raw, None)
 
     @property
     def domains(self) -> list[str]:
@@ -148,6 +158,9 @@ class Gossip:
 
     async def _admit(self, raw: bytes, author: PeerId | None) -> None:
         try:
+            found = self._catalog.examine(raw, author)
+            if not all([await guard(found) for guard in self._guards]):
+                return
             listed = await self._catalog.admit(raw, author)
         except (ProtocolError, CatalogFull) as err:
             log.debug("item not kept", peer=author, kind=err.kind, reason=str(err))

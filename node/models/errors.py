@@ -3,6 +3,8 @@
     ModelError
     ├── TooLittleData     not enough usable records to train, or to judge what was trained
     ├── NotBetter         the held-out gate: the model does not beat what was there before
+    ├── NotYours          only the owner of a dataset may doubt the weights of a model
+    ├── TooLate           the window in which weights can be doubted is over
     ├── UnknownModel      no such model here, nor any card of it
     ├── BadArtifact       a model's files are missing, or not the ones its card names
     ├── BadCall           a request this node refuses before it costs anybody anything
@@ -36,6 +38,16 @@ class TooLittleData(ModelError):
 class NotBetter(ModelError):
     kind = "not_better"
     hint = "train on more or other records; force=true publishes it all the same"
+
+
+class NotYours(ModelError):
+    kind = "not_mine"
+    hint = "`schwung insights earnings` lists the models that your datasets are in"
+
+
+class TooLate(ModelError):
+    kind = "too_late"
+    hint = "`schwung models get` shows until when a model's weights can be challenged"
 
 
 class UnknownModel(ModelError):

@@ -19,12 +19,15 @@ import msgspec
 from contracts.values import Receipt
 from node.feedback.rewards import Owed
 from node.market.catalog import Listed
+from node.models.attribution import fact_shares
 from node.models.calling import Answer, Calling
+from node.models.challenges import Challenged, Challenges
 from node.models.directory import Directory
-from node.models.earnings import Earnings
+from node.models.earnings import Earnings, ModelEarnings
 from node.models.errors import UnknownModel
 from node.models.evaluate import Evaluation
-from node.models.ports import Progress
+from node.models.facts import Facts
+from node.models.ports import Progress, Registry
 from node.models.publishing import Publishing
 from node.models.serving import Serving
 from node.models.workshop import TrainedModel, Workshop
@@ -55,6 +58,15 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
 
 
+class WeightView(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset's weight in a model, beside its share by facts alone (0 for dataset 0: there are none)."""
+
+    dataset: int
+    address: str
+    weight_ppm: int
+    fact_ppm: int
+
+
 class Models:
     """The models of a node."""
 
@@ -66,14 +78,20 @@ class Models:
         serving: Serving,
         calling: Calling,
         earnings: Earnings,
+        challenges: Challenges,
         directory: Directory,
+        registry: Registry,
+        facts: Facts,
     ) -> None:
         self._workshop = workshop
         self._publishing = publishing
         self._serving = serving
         self._calling = calling
         self._earnings = earnings
+        self._challenges = challenges
         self._directory = directory
+        self._registry = registry
+        self._facts = facts
 
     def serve(self) -> None:
         """Answer peers from now on."""
@@ -104,14 +122,47 @@ class Models:
         return [*own, *others][:limit]
 
     async def get(self, model: str) -> dict[str, Any]:
-        """One model, own or another's, with evaluation and attribution. Raises UnknownModel."""
+        """One model, own or another's, with evaluation and attribution; a published one with its shares as the chain
+        has them, and whether anybody doubts them. Raises UnknownModel.
+        """
         try:
-            return detail(await self._workshop.get(model))
+            own = await self._workshop.get(model)
         except UnknownModel:
             listed = await self._directory.find(model)
-        plain = msgspec.structs.asdict(card_view(listed))
+            plain = {**msgspec.structs.asdict(card_view(listed)), "classes": listed.body.classes}
+            return {**plain, **await self._on_chain(listed)}
+        if own.row.state != "published":
+            return detail(own)
+        return {**detail(own), **await self._on_chain(await self._directory.find(model))}
+
+    async def _on_chain(self, listed: Listed[ModelCard]) -> dict[str, Any]:
+        """Who gets what of a published model's revenue: the terms, and each dataset's weight beside what facts alone
+        would give it.
+        """
         card = listed.body
-        return {**plain, "weights": card.weights, "datasets": datasets(card), "classes": card.classes}
+        weights = await self._directory.weights(card, await self._registry.model(bytes.fromhex(card.model)))
+        facts = await self._facts.of(datasets(card))
+        by_fact = fact_shares(
+            {number: fact.size for number, fact in facts.items()},
+            {weight.dataset: weight.weight_ppm for weight in weights},
+        )
+        return {
+            "publisher_bps": card.publisher_bps,
+            "parent": card.parent,
+            "parent_bps": card.parent_bps,
+            "child_bps": card.child_bps,
+            "datasets": datasets(card),
+            "weights": [
+                WeightView(
+                    dataset=weight.dataset,
+                    address=facts[weight.dataset].owner if weight.dataset else listed.item.signer,
+                    weight_ppm=weight.weight_ppm,
+                    fact_ppm=by_fact.get(weight.dataset, 0),
+                )
+                for weight in weights
+            ],
+            "challenge": await self._challenges.state(card.model),
+        }
 
     async def evaluate(self, model: str) -> dict[str, Any]:
         """An own model judged again, from its files and today's shard, on the held-out records. See
@@ -120,10 +171,30 @@ class Models:
         trained, again = await self._workshop.evaluate(model)
         return {"model": model, **evaluation_view(again), "at_training": evaluation_view(trained.report.evaluation)}
 
-    async def publish(self, model: str, price_wei: int | None = None, *, force: bool = False) -> dict[str, Any]:
+    async def publish(
+        self,
+        model: str,
+        price_wei: int | None = None,
+        *,
+        parent: str = "",
+        parent_bps: int | None = None,
+        force: bool = False,
+    ) -> dict[str, Any]:
         """Publish an own model at a price for one input. See `Publishing.publish`."""
-        await self._publishing.publish(model, price_wei, force=force)
-        return detail(await self._workshop.get(model))
+        await self._publishing.publish(model, price_wei, parent=parent, parent_bps=parent_bps, force=force)
+        return await self.get(model)
+
+    async def challenge(self, model: str) -> Challenged:
+        """Doubt a model's weights. See `Challenges.challenge`."""
+        return await self._challenges.challenge(model)
+
+    async def earnings(self) -> Sequence[ModelEarnings]:
+        """What each model that this wallet has a part in owes it. See `Earnings.report`."""
+        return await self._earnings.report()
+
+    async def tend(self) -> None:
+        """Watch over published weights until cancelled. See `Challenges.tend`."""
+        await self._challenges.tend()
 
     async def call(self, model: str, inputs: Sequence[str], *, side: str = QUERY) -> dict[str, Any]:
         """Run texts through a model, here or at its provider, paid by voucher. See `Calling.call`."""

@@ -75,7 +75,7 @@ def train_retrieval(corpus: Corpus, builder: Address, held_out_ppm: int = HELD_O
         trained_on=len(parts.train),
         held_out=tuple(example.id for example in judged.examples),
         excluded=len(parts.excluded),
-        shares=attribution.shares(origins(train.examples), values, builder),
+        shares=attribution.shares(train.examples, values, builder),
         datasets=datasets(train.examples),
     )
 
@@ -103,14 +103,9 @@ def train_classifier(
         trained_on=len(train.examples),
         held_out=tuple(example.id for example in judged.examples),
         excluded=len(parts.excluded),
-        shares=attribution.shares(origins(train.examples), attribution.label_values(train, judged), builder),
+        shares=attribution.shares(train.examples, attribution.label_values(train, judged), builder),
         datasets=datasets(train.examples),
     )
-
-
-def origins(examples: Sequence[Example]) -> list[tuple[int, str]]:
-    """Which dataset each example came from, and whose it is."""
-    return [(example.dataset, example.owner) for example in examples]
 
 
 def datasets(examples: Sequence[Example]) -> tuple[int, ...]:

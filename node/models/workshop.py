@@ -26,7 +26,7 @@ from node.models.runtime import Runtime
 from node.models.threads import limit_threads
 from node.models.training import Trained, nearest_name, train_classifier, train_retrieval
 from node.shard.record import ShardRecord
-from protocols.ids import parse_domain
+from protocols.ids import Address, parse_domain
 from protocols.inference.card import CLASSIFY, RETRIEVAL, TASKS
 
 SMALL = 5_000  # records whose training one thread does in about ten seconds
@@ -70,6 +70,11 @@ class Workshop:
         self._bench = trio.Lock()
         self._trainer = trio.CapacityLimiter(1)
         self._disk = trio.CapacityLimiter(1)
+
+    @property
+    def builder(self) -> Address:
+        """Whose models these are. Raises NoWallet."""
+        return self._wallet.address
 
     async def train(
         self,

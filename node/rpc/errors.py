@@ -89,7 +89,7 @@ CODES: dict[int, tuple[str, ...]] = {
     -32011: ("not_found", "unknown_model", "no_provider"),
     -32012: ("refused", "peer_refused", "not_mine", "foreign_network", "protocol_error", "bad_signature", "wrong_peer",
              "rule_broken", "malformed", "wrong_key", "no_ticket", "wrong_receipt", "rights", "spend_limit", "voucher",
-             "voucher_refused", "ahead_too_far"),
+             "voucher_refused", "ahead_too_far", "too_late"),
     -32013: ("timeout", "still_pending"),
     -32014: ("insufficient_funds", "no_cover"),
     -32015: ("wallet_locked", "wrong_passphrase", "passphrase_unusable", "no_wallet", "wallet_exists"),

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from contracts.errors import Reverted
+from node.feedback.stakes import Stakes
 from node.journal.catalog import CatalogStore
 from node.journal.model_accounts import ModelAccounts
 from node.journal.model_calls import ModelCalls
@@ -19,9 +20,11 @@ from node.market.catalog import Catalog
 from node.market.kinds import Context
 from node.models.artifacts import Artifacts
 from node.models.calling import Calling
+from node.models.challenges import Challenges
 from node.models.directory import Directory
 from node.models.earnings import Earnings, share_of
 from node.models.errors import PaymentRequired
+from node.models.facts import Facts
 from node.models.publishing import Publishing, PublishPolicy
 from node.models.service import Models
 from node.models.serving import Serving
@@ -65,8 +68,11 @@ class Node:
             shard=Shelf(records), embedder=embedder, store=self.store, artifacts=artifacts, wallet=wallet,
             events=events, held_out_ppm=250_000, threads=1, clock=clock,
         )  # fmt: skip
+        facts = Facts(chain.registry)
+        self.stakes = Stakes(wallet=wallet, chain=chain, transactor=purse.transactor)
         publishing = Publishing(
-            workshop=workshop, store=self.store, registry=chain.models, transactor=purse.transactor, blocks=Cellar(),
+            workshop=workshop, store=self.store, registry=chain.models, facts=facts, surety=self.stakes,
+            transactor=purse.transactor, blocks=Cellar(),
             announcer=Crier(catalogs, wallet, network.peer_id, chain.chain_id), events=events, clock=clock,
             policy=PublishPolicy(NETWORK, chain.chain_id, publisher_bps=BUILDER_BPS, default_price_wei=PRICE),
         )  # fmt: skip
@@ -74,19 +80,23 @@ class Node:
             store=self.store, accounts=self.accounts, artifacts=artifacts, embedder=embedder, registry=chain.models,
             till=vault.till, wallet=wallet, wire=network, events=events, chain_id=chain.chain_id, clock=clock,
         )  # fmt: skip
-        directory = Directory(self.catalog, chain.models, clock)
+        directory = Directory(self.catalog, chain.models, facts, clock)
         calling = Calling(
             directory=directory, calls=ModelCalls(journal), own=serving, purse=vault.lanes, bank=chain.bank,
             wallet=wallet, wire=network, events=events, payee=Address(chain.models.address), chain_id=chain.chain_id,
             clock=clock, retry_after_s=0.05,
         )  # fmt: skip
         earnings = Earnings(
-            store=self.store, directory=directory, registry=chain.models, settler=vault.settler,
+            store=self.store, directory=directory, registry=chain.models, facts=facts, settler=vault.settler,
             transactor=purse.transactor, wallet=wallet, events=events, clock=clock,
+        )  # fmt: skip
+        self.challenges = Challenges(
+            directory=directory, earnings=earnings, registry=chain.models, surety=self.stakes,
+            transactor=purse.transactor, store=self.store, wallet=wallet, events=events, low_ppm=500_000, clock=clock,
         )  # fmt: skip
         self.models = Models(
             workshop=workshop, publishing=publishing, serving=serving, calling=calling, earnings=earnings,
-            directory=directory,
+            challenges=self.challenges, directory=directory, registry=chain.models, facts=facts,
         )  # fmt: skip
 
 
@@ -166,10 +176,10 @@ async def test_the_contract_takes_our_proofs_and_no_others(
             (card,) = await builder.models.cards()
             sender, chain = builder.vault.purse.address, builder.chain
             for index in range(len(card.weights)):
-                share = share_of(card, index)
+                share = share_of(card, card.weights, index)
                 await chain.simulate(chain.models.claim(share), sender)
                 for wrong in (
-                    msgspec.structs.replace(share, weight=share.weight + 1),
+                    msgspec.structs.replace(share, weight_ppm=share.weight_ppm + 1),
                     msgspec.structs.replace(share, index=index + 1),
                     msgspec.structs.replace(share, proof=(b"\1" * 32,)),
                 ):

@@ -11,14 +11,15 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import coincurve
 import msgspec
 import numpy as np
 
 from contracts.bindings.bank import Item as BankItem
-from contracts.bindings.models import Model, Share
+from contracts.bindings.models import Challenge, Model, Phase, Share, Terms
+from contracts.bindings.registry import Dataset
 from contracts.values import Call, Receipt
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
@@ -30,8 +31,10 @@ from node.market.catalog import Catalog
 from node.market.kinds import Context
 from node.models.artifacts import Artifacts
 from node.models.calling import Calling
+from node.models.challenges import Challenges
 from node.models.directory import Directory
 from node.models.earnings import Earnings
+from node.models.facts import Facts
 from node.models.publishing import Publishing, PublishPolicy
 from node.models.service import Models
 from node.models.serving import Serving
@@ -44,7 +47,7 @@ from node.wallet.settle import Settlement
 from protocols import eip712
 from protocols.envelope import Item, sign_item
 from protocols.ids import Address, Cid, PeerId, checksum
-from protocols.inference.weights import verify
+from protocols.inference.weights import WeightsTree, check, fact, verify
 from protocols.voucher import Voucher, sign_voucher, verify_voucher, voucher_domain
 from tests.support.accounts import HotWallet
 from tests.support.embedder import HashEmbedder
@@ -55,6 +58,8 @@ REGISTRY = checksum(b"\xee" * 20)
 BANK = checksum(b"\xbb" * 20)
 DOMAIN = voucher_domain(CHAIN_ID, BANK)
 COVER_WEI = 10**18
+NOBODY = "0x" + "0" * 40
+STAKE_WEI = 10**18
 STOCK = ("the", "and", "this", "very", "it", "was", "so", "really", "i", "my", "for", "with", "love", "nice")
 
 
@@ -76,6 +81,7 @@ class Account:
     def __init__(self, number: int) -> None:
         self.key = coincurve.PrivateKey(number.to_bytes(32, "big"))
         self.locked = False
+        self.exists = True
 
     @property
     def address(self) -> Address:
@@ -105,75 +111,172 @@ class Shelf:
 
 
 class Chain:
-    """`ModelRegistry`, what it would check, and the outbox that calls it once a key."""
+    """`ModelRegistry` and `DataRegistry`, what they would check, and the outbox that calls them once a key.
+
+    Every dataset has 100 records of quality 0.8 and belongs to whom `owners` says.
+    """
 
     def __init__(self) -> None:
         self.address = REGISTRY
-        self.published: dict[bytes, dict[str, object]] = {}
+        self.owners: dict[int, str] = {}
+        self.sizes: dict[int, int] = {}  # records, where they are not 100
+        self.published: dict[bytes, dict[str, Any]] = {}
+        self.weights: dict[bytes, list[tuple[int, int]]] = {}
         self.received: dict[bytes, int] = {}
         self.paid: dict[tuple[bytes, str], int] = {}
         self.before: dict[str, int] = {}
         self.keys: list[str] = []
         self.active_at = 0
+        self.phases: dict[bytes, Phase] = {}
+        self.doubts: dict[bytes, Challenge] = {}
+        self.challengeable = False
+        self.staked: dict[str, int] = {}
         self.fail_next = False
 
-    def publish(self, **given: object) -> Call:
-        return Call(self.address, msgspec.json.encode(["publish", {k: _plain(v) for k, v in given.items()}]))
+    async def dataset(self, dataset: int) -> Dataset:
+        owner = self.owners.get(dataset, NOBODY)
+        facts = (self.sizes.get(dataset, 100), 800_000)
+        return Dataset(owner, 8, *facts, False, *[bytes(32)] * 4, int(owner != NOBODY), 0, 0, bytes(32))
+
+    def publish(self, terms: Terms, datasets: Sequence[int], weights_ppm: Sequence[int], cid: bytes) -> Call:
+        plain = {key: _plain(value) for key, value in msgspec.structs.asdict(terms).items()}
+        return Call(self.address, msgspec.json.encode(["publish", plain, list(datasets), list(weights_ppm)]))
 
     def settle(self, model_id: bytes, items: Sequence[BankItem]) -> Call:
         return Call(self.address, msgspec.json.encode(["settle", model_id.hex(), sum(i.cumulative_wei for i in items)]))
 
-    def claim(self, share: Share) -> Call:
-        return Call(self.address, msgspec.json.encode(["claim", _plain(msgspec.structs.asdict(share))]))
+    def claim_many(self, shares: Sequence[Share]) -> Call:
+        return Call(
+            self.address, msgspec.json.encode(["claim", [_plain(msgspec.structs.asdict(share)) for share in shares]])
+        )
 
     def claim_publisher(self, model_id: bytes) -> Call:
         return Call(self.address, msgspec.json.encode(["publisher", model_id.hex()]))
 
+    def claim_parent(self, model_id: bytes) -> Call:
+        return Call(self.address, msgspec.json.encode(["parent", model_id.hex()]))
+
+    def challenge(self, share: Share) -> Call:
+        return Call(self.address, msgspec.json.encode(["challenge", _plain(msgspec.structs.asdict(share))]))
+
+    def lapse(self, model_id: bytes) -> Call:
+        return Call(self.address, msgspec.json.encode(["lapse", model_id.hex()]))
+
+    def release(self, model_id: bytes) -> Call:
+        return Call(self.address, msgspec.json.encode(["release", model_id.hex()]))
+
     def claimed_amount(self, receipt: Receipt) -> int:
         return receipt.gas_used
+
+    async def arbiter(self) -> str:
+        return REGISTRY if self.challengeable else NOBODY
+
+    async def challenge_window(self) -> int:
+        return 3_600 if self.challengeable else 0
+
+    async def challenge_stake(self) -> int:
+        return STAKE_WEI
+
+    async def challenge_of(self, model_id: bytes) -> Challenge:
+        return self.doubts.get(model_id, Challenge(NOBODY, 0))
 
     async def model(self, model_id: bytes) -> Model:
         told = self.published.get(model_id, {})
         return Model(
-            publisher=str(told.get("publisher", "0x" + "0" * 40)),
-            publisher_bps=int(str(told.get("publisher_bps", 0))),
+            publisher=str(told.get("publisher", NOBODY)),
+            publisher_bps=int(told.get("publisher_bps", 0)),
+            parent_bps=int(told.get("parent_bps", 0)),
+            child_bps=int(told.get("child_bps", 0)),
             active_at=self.active_at,
-            weights_root=bytes.fromhex(str(told.get("weights_root", "00" * 32))),
-            total_weight=1_000_000,
-            price_per_unit_wei=int(str(told.get("price_per_unit_wei", 0))),
+            phase=self.phases.get(model_id, Phase.UNSTAKED),
+            weights_root=WeightsTree(self.weights[model_id]).root if told else bytes(32),
+            parent=bytes.fromhex(str(told.get("parent", "00" * 32))),
+            price_per_unit_wei=int(told.get("price_per_unit_wei", 0)),
             received_wei=self.received.get(model_id, 0),
             paid_out_wei=0,
             publisher_paid_wei=self.paid.get((model_id, "publisher"), 0),
+            parent_paid_wei=self.paid.get((model_id, "parent"), 0),
         )
 
-    async def contributor_due(self, model_id: bytes, index: int, weight: int) -> int:
-        due = self.received.get(model_id, 0) * 6 // 10 * weight // 1_000_000
+    async def contributor_due(self, model_id: bytes, index: int, weight_ppm: int) -> int:
+        due = self._after_parent(model_id) * 6 // 10 * weight_ppm // 1_000_000
         return due - self.paid.get((model_id, str(index)), 0)
 
     async def publisher_due(self, model_id: bytes) -> int:
-        return self.received.get(model_id, 0) * 4 // 10 - self.paid.get((model_id, "publisher"), 0)
+        return self._after_parent(model_id) * 4 // 10 - self.paid.get((model_id, "publisher"), 0)
+
+    async def parent_due(self, model_id: bytes) -> int:
+        due = self.received.get(model_id, 0) - self._after_parent(model_id)
+        return due - self.paid.get((model_id, "parent"), 0)
 
     async def claimed(self, model_id: bytes, index: int) -> int:
         return self.paid.get((model_id, str(index)), 0)
+
+    def _after_parent(self, model_id: bytes) -> int:
+        received = self.received.get(model_id, 0)
+        return received - received * int(self.published[model_id]["parent_bps"]) // 10_000
 
     async def send(self, call: Call, sender: str) -> int:
         """Carry a call out; the amount it paid."""
         name, *rest = msgspec.json.decode(call.data)
         if name == "publish":
-            self.published[bytes.fromhex(rest[0]["model_id"])] = {**rest[0], "publisher": sender}
-            return 0
+            return self._publish(sender, *rest)
         if name == "claim":
-            share = rest[0]
-            model = bytes.fromhex(share["model_id"])
-            root = bytes.fromhex(str(self.published[model]["weights_root"]))
-            proof = [bytes.fromhex(p) for p in share["proof"]]
-            assert verify(root, share["index"], share["to"], share["weight"], proof)
-            due, key = await self.contributor_due(model, share["index"], share["weight"]), (model, str(share["index"]))
-        else:
-            model = bytes.fromhex(rest[0])
-            due, key = await self.publisher_due(model), (model, "publisher")
+            return sum([await self._claim(share) for share in rest[0]])
+        if name == "challenge":
+            return self._challenge(rest[0], sender)
+        model = bytes.fromhex(rest[0])
+        if name in ("release", "lapse"):
+            self.phases[model] = Phase.CLOSED
+            return 0
+        due = await (self.publisher_due(model) if name == "publisher" else self.parent_due(model))
+        if name == "parent":
+            parent = bytes.fromhex(self.published[model]["parent"])
+            self.received[parent] = self.received.get(parent, 0) + due
+        self.paid[model, name] = self.paid.get((model, name), 0) + due
+        return due
+
+    def _publish(self, sender: str, terms: dict[str, Any], datasets: list[int], weights_ppm: list[int]) -> int:
+        model, pairs = bytes.fromhex(terms["model_id"]), list(zip(datasets, weights_ppm, strict=True))
+        check(pairs, {one: fact(self.sizes.get(one, 100), 800_000) for one in datasets})
+        self.published[model] = {**terms, "publisher": sender}
+        self.weights[model] = pairs
+        if self.challengeable and any(self.owners[one] != sender for one in datasets if one):
+            assert self.staked.get(sender, 0) >= STAKE_WEI, "nothing is staked"
+            self.phases[model] = Phase.STAKED
+        return 0
+
+    async def _claim(self, share: dict[str, Any]) -> int:
+        model = self._leaf(share)
+        due, key = await self.contributor_due(model, share["index"], share["weight_ppm"]), (model, str(share["index"]))
         self.paid[key] = self.paid.get(key, 0) + due
         return due
+
+    def _challenge(self, share: dict[str, Any], sender: str) -> int:
+        model = self._leaf(share)
+        assert self.owners[share["dataset"]] == sender
+        assert self.staked.get(sender, 0) >= STAKE_WEI, "nothing is staked"
+        self.phases[model], self.doubts[model] = Phase.CHALLENGED, Challenge(sender, NOW + 7_200)
+        return 0
+
+    def _leaf(self, share: dict[str, Any]) -> bytes:
+        model = bytes.fromhex(share["model_id"])
+        proof = [bytes.fromhex(p) for p in share["proof"]]
+        root = WeightsTree(self.weights[model]).root
+        assert verify(root, share["index"], share["dataset"], share["weight_ppm"], proof)
+        return model
+
+
+class Safe:
+    """The wallet's stake, in the chain of dicts."""
+
+    def __init__(self, chain: Chain, account: Account) -> None:
+        self._chain = chain
+        self._account = account
+
+    async def cover(self, need_wei: int) -> None:
+        address = self._account.address
+        self._chain.staked[address] = max(need_wei, self._chain.staked.get(address, 0))
 
 
 class Ledger:
@@ -331,8 +434,10 @@ class Room:
             shard=self.shelf, embedder=self.embedder, store=self.store, artifacts=self.artifacts, wallet=account,
             events=self.events, held_out_ppm=250_000, threads=1, clock=clock,
         )  # fmt: skip
+        facts, self.safe = Facts(chain), Safe(chain, account)
         self.publishing = Publishing(
-            workshop=self.workshop, store=self.store, registry=chain, transactor=outbox, blocks=self.cellar,
+            workshop=self.workshop, store=self.store, registry=chain, facts=facts, surety=self.safe, transactor=outbox,
+            blocks=self.cellar,
             announcer=Crier(catalogs, account, peer), events=self.events, clock=clock,
             policy=PublishPolicy(NETWORK, CHAIN_ID, publisher_bps=4_000, default_price_wei=1_000),
         )  # fmt: skip
@@ -340,19 +445,23 @@ class Room:
             store=self.store, accounts=self.accounts, artifacts=self.artifacts, embedder=self.embedder, registry=chain,
             till=self.till, wallet=account, wire=self.wire, events=self.events, chain_id=CHAIN_ID, clock=clock,
         )  # fmt: skip
-        directory = Directory(self.catalog, chain, clock)
+        directory = Directory(self.catalog, chain, facts, clock)
         self.calling = Calling(
             directory=directory, calls=self.calls, own=self.serving, purse=self.purse, bank=Ledger(chain),
             wallet=account, wire=self.wire, events=self.events, payee=REGISTRY, chain_id=CHAIN_ID, clock=clock,
             retry_after_s=0.01,
         )  # fmt: skip
         self.earnings = Earnings(
-            store=self.store, directory=directory, registry=chain, settler=Bringer(self.till, chain),
+            store=self.store, directory=directory, registry=chain, facts=facts, settler=Bringer(self.till, chain),
             transactor=outbox, wallet=account, events=self.events, clock=clock,
+        )  # fmt: skip
+        self.challenges = Challenges(
+            directory=directory, earnings=self.earnings, registry=chain, surety=self.safe, transactor=outbox,
+            store=self.store, wallet=account, events=self.events, low_ppm=500_000, clock=clock,
         )  # fmt: skip
         self.models = Models(
             workshop=self.workshop, publishing=self.publishing, serving=self.serving, calling=self.calling,
-            earnings=self.earnings, directory=directory,
+            earnings=self.earnings, challenges=self.challenges, directory=directory, registry=chain, facts=facts,
         )  # fmt: skip
 
 
@@ -376,7 +485,7 @@ _REVIEWS: dict[tuple[int, tuple[str, ...], int], list[ShardRecord]] = {}
 
 async def reviews(count: int, owners: Sequence[str] = ("",), *, seed: int = 3) -> list[ShardRecord]:
     """Made-up reviews: a title of rare words, a text that repeats some of them among stock words; the vector is of
-    both.
+    both. The records of each owner but "" are a dataset: 6 + his place.
     """
     known = _REVIEWS.get((count, tuple(owners), seed))
     if known is not None:
@@ -391,17 +500,21 @@ async def reviews(count: int, owners: Sequence[str] = ("",), *, seed: int = 3) -
         text = " ".join(rng.choices(STOCK, k=12) + rare[1:] + rng.choices(STOCK, k=12) + [label] * 2)
         rows.append((title, text, label, owners[number % len(owners)]))
     vectors = await embedder.embed([f"{title}\n{text}" for title, text, *_ in rows])
-    made = [_record(row, vector, embedder.model_id) for row, vector in zip(rows, vectors, strict=True)]
+    number = {owner: 6 + place for place, owner in enumerate(owners) if owner}
+    made = [
+        _record(row, vector, embedder.model_id, number.get(row[3], 0))
+        for row, vector in zip(rows, vectors, strict=True)
+    ]
     _REVIEWS[count, tuple(owners), seed] = made
     return list(made)
 
 
-def _record(row: tuple[str, str, str, str], vector: np.ndarray, model_id: str) -> ShardRecord:
+def _record(row: tuple[str, str, str, str], vector: np.ndarray, model_id: str, dataset: int) -> ShardRecord:
     title, text, label, owner = row
     return ShardRecord(
         id=hashlib.sha256((title + text).encode()).hexdigest(), text=text, title=title, domain="fashion", language="en",
         labels={"class": label}, licence="CC0-1.0", consent="", origin="bought" if owner else "own", owner=owner,
-        dataset=7 if owner else 0, vector=vector, model_id=model_id,
+        dataset=dataset, vector=vector, model_id=model_id,
     )  # fmt: skip
 
 

@@ -24,14 +24,19 @@ from node.exchange.desk import DealDesk
 from node.exchange.importer import ShardImporter
 from node.exchange.seller import Sales
 from node.exchange.watch import ChainWatch
+from node.feedback.border import Border
+from node.feedback.epochs import Epochs
 from node.feedback.rewards import Owed, Rewards
 from node.feedback.service import Feedback
+from node.feedback.stakes import Stakes
+from node.feedback.tickets import Tickets
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
 from node.journal.confirmations import Confirmations
 from node.journal.cursors import Cursors
 from node.journal.deals import Deals
 from node.journal.demands import Demands as DemandStore
+from node.journal.epochs import Epochs as EpochStore
 from node.journal.feedback import FeedbackStore
 from node.journal.model_accounts import ModelAccounts
 from node.journal.publications import Publications
@@ -233,13 +238,18 @@ async def open_trader(
             shard=shard, embedder=embedder, offers=offers, wire=wire, signer=account, till=till,
             accounts=ModelAccounts(journal), price_wei=preview_wei, clock=_now,
         )  # fmt: skip
+        tickets = Tickets(chain, catalog)
+        gossip.on_border(Border(tickets, gossip.take).lets_in)
         feedback = Feedback(
             wallet=account, chain=chain, transactor=transactor, store=FeedbackStore(journal), deals=deals,
-            catalog=catalog, gossip=gossip, context=context, clock=_now,
+            catalog=catalog, tickets=tickets, gossip=gossip, context=context, clock=_now,
         )  # fmt: skip
+        epochs = Epochs(chain, EpochStore(journal), Cursors(journal), first_block=deployment.block, confirmations=0)
+        stakes = Stakes(wallet=account, chain=chain, transactor=transactor)
         rewards = Rewards(
-            wallet=account, chain=chain, transactor=transactor, publications=publications, models=NoModels()
-        )
+            wallet=account, chain=chain, transactor=transactor, publications=publications, models=NoModels(),
+            epochs=epochs, stakes=stakes,
+        )  # fmt: skip
         answering.serve()
         nursery = await enter(trio.open_nursery())
         stack.callback(hub.leave, wire)

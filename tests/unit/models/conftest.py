@@ -16,6 +16,13 @@ limit_threads(1)  # the tests' matrices are small, and the machine is shared
 CONTRIBUTORS = (Purse(21).address, Purse(22).address)
 
 
+def registered() -> Chain:
+    """A chain on which the contributors' datasets are registered: 7 and 8, as `reviews` numbers them."""
+    chain = Chain()
+    chain.owners.update(enumerate(CONTRIBUTORS, 7))
+    return chain
+
+
 @pytest.fixture
 def hub() -> Hub:
     return Hub()
@@ -23,7 +30,7 @@ def hub() -> Hub:
 
 @pytest.fixture
 def chain() -> Chain:
-    return Chain()
+    return registered()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ DIM = 24
 CLASSES = ("coat", "dress", "jeans")
 
 
-def example(number: int, **changes: str) -> Example:
+def example(number: int, **changes: str | int) -> Example:
     words = hashlib.sha256(f"words {number}".encode()).hexdigest()
     fields = {
         "id": RecordId(hashlib.sha256(f"record {number}".encode()).hexdigest()),
@@ -23,6 +23,11 @@ def example(number: int, **changes: str) -> Example:
         "text": " ".join(words[at : at + 4] for at in range(0, 64, 4)),
     }
     return Example(**(fields | changes))  # type: ignore[arg-type]
+
+
+def _dataset(owner: str, owners: tuple[str, ...]) -> int:
+    """One registered dataset a foreign owner, 0 for the builder's records."""
+    return 1 + owners.index(owner) if owner else 0
 
 
 def corpus(count: int, *, seed: int = 1, owners: tuple[str, ...] = ("",), noise: float = 0.6) -> Corpus:
@@ -40,7 +45,12 @@ def corpus(count: int, *, seed: int = 1, owners: tuple[str, ...] = ("",), noise:
 
     return Corpus(
         examples=tuple(
-            example(number, label=CLASSES[label], owner=owners[number % len(owners)])
+            example(
+                number,
+                label=CLASSES[label],
+                owner=(owner := owners[number % len(owners)]),
+                dataset=_dataset(owner, owners),
+            )
             for number, label in enumerate(labels)
         ),
         documents=side(common),

@@ -8,9 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.models.attribution import WHOLE_PPM, knn_shapley, label_values, retrieval_values, shares
+from node.models.attribution import (
+    Share,
+    fact_shares,
+    knn_shapley,
+    label_values,
+    retrieval_values,
+    shares,
+    weigh,
+)
 from protocols.ids import checksum
-from tests.unit.models.corpora import corpus
+from protocols.inference.weights import FLOOR_PPM, MAX_OWN_PPM, WHOLE_PPM
+from tests.unit.models.corpora import corpus, example
 
 ALICE, BOB, CAROL = (checksum(bytes([n]) * 20) for n in (1, 2, 3))
 
@@ -67,35 +76,69 @@ def test_texts_unlike_anything_asked_for_are_worth_less():
     assert values[:40].mean() < values[40:].mean()
 
 
-def test_weights_are_whole_and_the_builder_keeps_his_own():
-    found = shares([(0, ""), (0, ""), (1, BOB), (2, CAROL)], np.array([1.0, 1.0, 2.0, 0.0]), ALICE)
-    assert [(share.dataset, share.address) for share in found] == [(0, ALICE), (1, BOB), (2, CAROL)]
-    weights = {share.address: share.weight_ppm for share in found}
-    assert weights == {ALICE: 450_000 + 50_000, BOB: 450_000 + 25_000, CAROL: 25_000}
+def parts(*rows: tuple[int, int, float]) -> tuple[Share, ...]:
+    """(dataset, records, value) as the trainer leaves them."""
+    examples = [example(n, dataset=number) for n, (number, count, _) in enumerate(rows) for _ in range(count)]
+    values = np.array([value / count for _, count, value in rows for _ in range(count)])
+    return shares(examples, values, ALICE)
 
 
-def test_a_negative_owner_costs_nobody_else():
-    found = {
-        s.address: s.weight_ppm for s in shares([(0, ""), (1, BOB), (2, CAROL)], np.array([1.0, -9.0, 1.0]), ALICE)
-    }
-    assert found[ALICE] == found[CAROL]
-    assert 33_000 <= found[BOB] <= 33_334
+def weights(found: tuple[Share, ...]) -> dict[int, int]:
+    return {share.dataset: share.weight_ppm for share in found}
 
 
-def test_without_any_worth_the_count_decides():
-    found = {s.address: s.weight_ppm for s in shares([(0, ALICE), (1, BOB), (1, BOB), (1, BOB)], -np.ones(4), ALICE)}
-    assert found == {ALICE: 250_000, BOB: 750_000}
+def test_a_share_is_a_dataset_and_the_builders_own_is_dataset_0():
+    examples = [example(n, dataset=number, owner=owner) for n, (number, owner) in enumerate(
+        [(9, CAROL), (0, ""), (4, BOB), (9, CAROL), (5, BOB)])]  # fmt: skip
+    found = shares(examples, np.ones(5), ALICE)
+    assert [(share.dataset, share.address, share.records) for share in found] == [
+        (0, ALICE, 1), (4, BOB, 1), (5, BOB, 1), (9, CAROL, 2),
+    ]  # fmt: skip
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from([(0, ""), (1, BOB), (2, CAROL), (3, CAROL)]), st.floats(-10, 10)),
-        min_size=1,
-        max_size=60,
-    )
-)
-def test_weights_always_sum_to_a_million(rows):
-    found = shares([origin for origin, _ in rows], np.array([value for _, value in rows]), ALICE)
+def test_a_quarter_goes_by_facts_and_the_rest_by_value():
+    found = weigh(parts((1, 1, 3.0), (2, 1, 1.0)), {1: 10, 2: 30})
+    assert weights(found) == {1: 62_500 + 562_500, 2: 187_500 + 187_500}
+
+
+def test_own_records_get_what_they_are_worth_and_never_above_the_cap():
+    assert weights(weigh(parts((0, 5, 1.0), (1, 5, 3.0)), {1: 1}))[0] == 250_000
+    assert weights(weigh(parts((0, 5, 9.0), (1, 5, 1.0)), {1: 1})) == {0: 500_000, 1: 500_000}
+    assert weights(weigh(parts((0, 5, 9.0), (1, 5, 1.0)), {1: 1}, own_ppm=100_000)) == {0: 100_000, 1: 900_000}
+    assert weights(weigh(parts((0, 5, 9.0)), {})) == {0: WHOLE_PPM}, "alone he takes all"
+
+
+def test_a_negative_dataset_costs_nobody_else_and_keeps_its_floor():
+    found = weights(weigh(parts((1, 1, 1.0), (2, 1, -9.0), (3, 1, 1.0)), {1: 1, 2: 1, 3: 1}))
+    assert found[1] == found[3]
+    assert found[2] == 83_334
+
+
+def test_without_any_worth_the_facts_decide():
+    assert weights(weigh(parts((1, 1, -1.0), (2, 1, -1.0)), {1: 25, 2: 75})) == {1: 250_000, 2: 750_000}
+    assert weights(weigh(parts((1, 1, -1.0), (2, 3, -1.0)), {1: 0, 2: 0})) == {1: 250_000, 2: 750_000}
+
+
+rows = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4), st.floats(-10, 10)), min_size=1, max_size=12)
+
+
+@given(rows, st.lists(st.integers(0, 2**56), min_size=10, max_size=10), st.integers(0, MAX_OWN_PPM))
+def test_weights_sum_to_a_million_and_keep_the_contracts_floor(given_rows, sizes, own_ppm):
+    drafts = parts(*given_rows)
+    facts = dict(enumerate(sizes))
+    found = weigh(drafts, facts, own_ppm)
     assert sum(share.weight_ppm for share in found) == WHOLE_PPM
-    assert all(share.weight_ppm >= 0 for share in found)
-    assert sum(share.records for share in found) == len(rows)
+    assert sum(share.records for share in found) == sum(count for _, count, _ in given_rows)
+    others = [share for share in found if share.dataset]
+    total = sum(facts[share.dataset] for share in others)
+    rest = sum(share.weight_ppm for share in others)
+    for share in others:
+        assert share.weight_ppm * total * WHOLE_PPM >= FLOOR_PPM * facts[share.dataset] * rest
+    if others and len(found) > len(others):
+        assert WHOLE_PPM - rest <= own_ppm
+    assert all(share <= rest for share in fact_shares(facts, weights(found)).values())
+
+
+def test_the_fact_share_is_of_what_is_not_the_publishers():
+    assert fact_shares({1: 10, 2: 30}, {0: 200_000, 1: 700_000, 2: 100_000}) == {1: 200_000, 2: 600_000}
+    assert fact_shares({1: 0}, {1: WHOLE_PPM}) == {1: 0}

@@ -30,7 +30,7 @@ from protocols.inference.weights import WeightsTree
 from tests.support.items import ALICE, BOB
 from tests.support.models import REGISTRY, Chain, Crier, Room, open_room, reviews, silent
 from tests.support.wire import Hub
-from tests.unit.models.conftest import CONTRIBUTORS
+from tests.unit.models.conftest import CONTRIBUTORS, registered
 
 PRICE = 1_000
 
@@ -40,7 +40,7 @@ class Made(NamedTuple):
 
     model: str
     folder: Path
-    published: dict[bytes, dict[str, object]]
+    chain: Chain
     card: bytes
 
 
@@ -50,12 +50,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("made")
 
     async def make() -> Made:
-        chain, catalogs = Chain(), []
+        chain, catalogs = registered(), []
         async with open_room(Hub(), ALICE, 1, folder, chain, catalogs, await reviews(360, ("", *CONTRIBUTORS))) as room:
             found = await room.models.train("fashion", "retrieval", progress=silent)
             await room.models.publish(str(found["model"]), PRICE)
             (listed,) = catalogs[0].every(ModelCard)
-            return Made(str(found["model"]), folder, chain.published, listed.item.raw)
+            return Made(str(found["model"]), folder, chain, listed.item.raw)
 
     return trio.run(make)
 
@@ -64,7 +64,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 async def builder(made: Made, hub: Hub, chain: Chain, catalogs: list[Catalog], tmp_path: Path) -> AsyncIterator[Room]:
     """Alice after a restart."""
     shutil.copytree(made.folder, tmp_path / "builder")
-    chain.published.update(made.published)
+    chain.published.update(made.chain.published)
+    chain.weights.update(made.chain.weights)
     records = await reviews(360, ("", *CONTRIBUTORS))
     async with open_room(hub, ALICE, 1, tmp_path / "builder", chain, catalogs, records) as room:
         await room.catalog.load()
@@ -449,11 +450,11 @@ async def test_a_strangers_card_of_the_model_draws_no_calls(builder: Room, consu
 async def test_a_strangers_card_does_not_spoil_claims(builder: Room, consumer: Room, contributor: Room, model: str):
     await consumer.models.call(model, ["x"])
     await builder.models.settle()
-    weights = [(consumer.account.address, 1_000_000)]
+    weights = [(0, 500_000), (8, 500_000)]
     await forge(
         builder,
         contributor,
-        weights=[Weight(address=address, weight_ppm=ppm) for address, ppm in weights],
+        weights=[Weight(dataset=number, address=consumer.account.address, weight_ppm=ppm) for number, ppm in weights],
         weights_root=WeightsTree(weights).root,
     )
     assert [one.source for one in await contributor.models.claimable()] == [f"model:{model}"]

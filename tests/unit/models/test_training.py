@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from node.models import classify, retrieval
-from node.models.attribution import WHOLE_PPM
 from node.models.errors import BadArtifact, TooLittleData
 from node.models.evaluate import ndcg, ranks
 from node.models.examples import Corpus
@@ -17,6 +16,7 @@ from node.models.split import split
 from node.models.threads import limit_threads
 from node.models.training import train_classifier, train_retrieval
 from protocols.ids import checksum
+from protocols.inference.card import WHOLE_PPM
 from tests.unit.models.corpora import CLASSES, DIM, corpus
 
 ALICE, BOB, CAROL = (checksum(bytes([n]) * 20) for n in (1, 2, 3))

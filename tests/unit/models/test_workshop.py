@@ -117,7 +117,7 @@ async def test_a_classifier_learns_the_label_that_is_there(builder: Room):
 
 async def test_a_filter_narrows_the_records(builder: Room):
     found = await trained(builder, filter={"origin": "bought"})
-    assert found["datasets"] == (7,)
+    assert found["datasets"] == (7, 8)
     assert found["trained_on"] + found["excluded"] + found["held_out"] == 240
 
 
@@ -155,7 +155,7 @@ async def test_publishing_fixes_a_valid_card_and_goes_on_chain(builder: Room):
     check_card(card, network=NETWORK, chain_id=CHAIN_ID, now=NOW)
     assert builder.cellar.blocks[row.cid] == row.card
     assert {weight.address for weight in card.weights} == {builder.account.address, *CONTRIBUTORS}
-    assert card.datasets == [7]
+    assert [weight.dataset for weight in card.weights] == [0, 7, 8]
     assert bytes.fromhex(row.model) in builder.chain.published
 
 
