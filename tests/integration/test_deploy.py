@@ -72,6 +72,11 @@ def test_the_suite_is_wired_by_constructors_alone(suite: Suite) -> None:
         False,
     ]
     assert suite.view("models", "bank") == at["bank"]
+    assert [suite.view("reputation", name) for name in ("sale", "bank", "models")] == [
+        at[name] for name in ("sale", "bank", "models")
+    ]
+    named = {text32(name): address for name, address in at.items() if name != "directory"}
+    assert {name: suite.view("directory", "lookup", name) for name in suite.view("directory", "names")} == named
     assert suite.view("sale", "registry") == at["registry"]
     assert suite.deployment.chain_id == suite.anvil.chain_id
     assert suite.deployment.block == 1
@@ -98,6 +103,9 @@ def test_parameters_reach_the_chain(anvil: Anvil) -> None:
         reward_epoch_s=25,
         reward_challenge_window_s=26,
         proposer_stake_wei=27,
+        holdback_bps=28,
+        feedback_window_s=29,
+        directory_delay_s=30,
         base_wei={"reviews": 21},
         licence_factors_ppm={"CC-BY-4.0": 2_000_000},
     )
@@ -105,6 +113,9 @@ def test_parameters_reach_the_chain(anvil: Anvil) -> None:
     assert suite.view("token", "totalSupply") == 5_000 * TOKEN
     assert suite.view("token", "balanceOf", suite.addresses["rewards"]) == 17
     assert [suite.view("sale", n) for n in ("deliverWindow", "disputeWindow", "minBond", "feeBps")] == [11, 12, 15, 16]
+    assert [suite.view("sale", n) for n in ("holdbackBps", "feedbackWindow", "bondWindow")] == [28, 29, 29]
+    assert suite.view("directory", "delay") == 30
+    assert suite.view("directory", "owner").lower() == suite.admin.lower()
     assert suite.view("bank", "exitDelay") == 13
     rules = ("challengeWindow", "rulingWindow", "challengeStake", "feeBps")
     assert [suite.view("models", n) for n in rules] == [14, 22, 23, 16]
@@ -236,12 +247,16 @@ class Life:
     def dispute(self) -> None:
         sealed = seal_cells([bytes([i]) * 50 for i in range(5)], CK)
         offer = self.offer(sealed.root, sealed.cells)
+        paid = [self.lock(offer, self.other, secret) for secret in (4, 5)]
+        for one in paid:
+            self.suite.send(self.other, "sale", "confirm", one)
         sale, secret = self.lock(offer, self.buyer, 3), (3).to_bytes(32, "big")
         masked = mask_key(sha256(b"wrong").digest(), public_point(secret), sale, sha256(b"e").digest())
         self.suite.send(self.seller, "sale", "deliver", sale, masked.ex, masked.parity, masked.masked)
         evidence = key_fault_evidence(parse(sealed.payload), 4, secret, masked, sale)
         self.suite.send(self.buyer, "sale", "disputeKey", *evidence.arguments())
         self.suite.send(self.buyer, "sale", "withdraw")
+        self.suite.send(self.other, "sale", "reclaim", paid[0])  # the second buyer's share waits for him
 
     def vouchers_and_model(self) -> None:
         suite, model = self.suite, sha256(b"model").digest()

@@ -12,7 +12,7 @@ from web3 import Web3
 from config.profile import CONTRACTS
 from contracts.abi import Abi
 from contracts.artifact import NAMES, load
-from contracts.bindings.binding import decode_revert
+from contracts.bindings.binding import Binding, decode_revert
 from contracts.chain import Chain
 from contracts.errors import RpcError
 from contracts.rpc import ChainRpc
@@ -130,7 +130,9 @@ def test_the_bindings_name_only_functions_and_events_that_exist() -> None:
     import inspect
 
     chain = Chain(ChainRpc("http://127.0.0.1:1"), ADDRESSES, 1)
-    for binding in (chain.token, chain.registry, chain.oracle, chain.sale, chain.bank, chain.models, chain.rewards):
+    bindings = [value for value in vars(chain).values() if isinstance(value, Binding)]
+    assert len(bindings) == len(CONTRACTS)
+    for binding in bindings:
         source = inspect.getsource(type(binding))
         called = re.findall(r"self\._(?:read|whole|flag|account|call)\(\s*\"(\w+)\"", source)
         called += re.findall(r"self\._struct\(\w+, \"(\w+)\"", source)
