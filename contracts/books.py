@@ -76,10 +76,10 @@ def _sale(chain: _Snapshot) -> int:
     people = {e["seller"] for e in chain.events("sale", "Offered")}
     people |= {e["buyer"] for e in chain.events("sale", "Locked")}
     people |= {e["reporter"] for e in chain.events("sale", "Misbehaved")}
-    open_and_earned = sum(chain.views("sale", "owedFor", ((offer,) for offer in offers)))
+    by_offer = sum(chain.views("sale", "owedFor", ((offer,) for offer in offers)))  # what is held back is part of it
     credits = sum(chain.views("sale", "credit", ((who,) for who in sorted(people))))
     unburnt = chain.view("sale", "feesDue") + chain.view("sale", "penaltiesDue")
-    return int(open_and_earned + credits + unburnt)
+    return int(by_offer + credits + unburnt)
 
 
 def _bank(chain: _Snapshot) -> int:
