@@ -35,5 +35,6 @@ def test_forge_finds_the_contracts_sound(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    for suite in ("KeySaleTest", "VoucherBankTest", "KeySaleInvariant", "VoucherBankInvariant", "FlywheelInvariant"):
+    units = ("KeySaleTest", "VoucherBankTest", "ReputationTest", "DirectoryTest")
+    for suite in (*units, "KeySaleInvariant", "VoucherBankInvariant", "FlywheelInvariant"):
         assert suite in done.stdout  # forge succeeds when it finds no test at all, too
