@@ -208,7 +208,7 @@ class Rewards(msgspec.Struct, frozen=True, kw_only=True):
 
     watch: Annotated[bool, why("one honest node that looks is enough; a false proposal pays its finder")] = True
     distribute: Annotated[bool, why("proposing binds a stake and costs gas: a service that somebody must want")] = False
-    least_wei: Annotated[Wei, why("a proposal of less is not worth its gas on an L2")] = parse_amount("0.01tok")
+    least_wei: Annotated[Wei, why("a proposal of less is not worth its gas on an L2")] = parse_amount("0.001tok")
 
 
 class Console(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,9 @@ from node.devnet.processes import Processes
 CHAIN = "chain"
 NATIVE_WEI = 10 * 10**18  # thousands of transactions
 TOKEN_WEI = 10_000 * 10**18  # some hundred datasets at the oracle's base price
+ROLES: dict[str, dict[str, str]] = {
+    "node1": {"rewards.distribute": "true"}
+}  # who rates a model wants to see his reward
 
 Say = Callable[[str], None]
 
@@ -146,7 +149,7 @@ class Devnet:
         if new and funded:
             self.fund(address)
         self._say(f"{name} starts")
-        nodes.start(self.places, self.processes, name, settings)
+        nodes.start(self.places, self.processes, name, {**ROLES.get(name, {}), **settings})
 
     def _row(self, name: str, pid: int | None) -> dict[str, Any]:
         paths = self.places.node(name)

@@ -103,6 +103,7 @@ def _summary(report: dict[str, Any], path: Path) -> None:
     collect, train, serve, deal = report["collect"], report["train"], report["serve"], report["deal"]
     feedback, split = report["feedback"], report["split"]
     contributors = ", ".join(_tokens(wei) for wei in split["contributors"].values())
+    datasets = ", ".join(f"{_name(one['dataset'])} {one['weight_ppm'] / 10_000:.1f} %" for one in split["datasets"])
     rows = [
         ("collected", f"{collect['items']} items → {collect['records']} records, {collect['duplicates']} duplicates, "
                       f"{collect['redactions']} redactions"),
@@ -112,14 +113,19 @@ def _summary(report: dict[str, Any], path: Path) -> None:
         ("trained", f"{train['metric']} {train['before']:.3f} → {train['after']:.3f} on {train['held_out']} held out"),
         ("served", f"{serve['calls']} paid calls, p50 {serve['p50_ms']} ms, settled for {serve['gas']:,} gas"),
         ("shared", f"builder {_tokens(split['builder_wei'])}, contributors {contributors}"),
+        ("by data", f"{datasets}"),
         ("fed back", f"quote {_tokens(feedback['quote_before_wei'])} → {_tokens(feedback['quote_after_wei'])}, "
-                     f"rewards {_tokens(feedback['reward_wei'])}"),
+                     f"rewards {_tokens(feedback['reward_wei'])}, of it {_tokens(feedback['epoch_wei'])} by an epoch"),
         ("books", f"balanced: {int(report['books']['supply_wei']) / TOKEN:,.0f} tokens"),
     ]  # fmt: skip
     _say(f"\nThe flywheel turned once in {report['seconds']} s between {report['nodes']} daemons.")
     for name, text in rows:
         _say(f"  {name:<10}{text}")
     _say(f"  report    {path}")
+
+
+def _name(dataset: int) -> str:
+    return f"dataset {dataset}" if dataset else "the builder's own"
 
 
 def _tokens(wei: str) -> str:

@@ -236,7 +236,12 @@ class Turn:
         builder = self.market.builder[0].call("rewards.claim")["items"]
         own = sum(int(claim["amount_wei"]) for claim in builder if claim["source"].startswith("model:"))
         require(own > 0, "the builder got no share of his model's revenue")
-        self.report["split"] = {"builder_wei": str(own), "contributors": paid}
+        weights = self.market.consumer.call("models.get", model=self.model)["weights"]
+        require(sum(weight["weight_ppm"] for weight in weights) == 1_000_000, "the weights are not whole")
+        require(
+            all(weight["weight_ppm"] >= weight["fact_ppm"] // 4 for weight in weights), "a weight is below its floor"
+        )
+        self.report["split"] = {"builder_wei": str(own), "contributors": paid, "datasets": weights}
         return ", ".join(f"{int(wei) / TOKEN:.4f}" for wei in [str(own), *paid.values()]) + " tokens"
 
     # --- 5 feed back ---
@@ -252,8 +257,9 @@ class Turn:
             consumer.call("feedback.give", subject=self.model, receipt=self.receipt, rating=4, comment="finds it"),
         ]
         after = builder.call("offers.get", offer=offer)["quote_wei"]
-        reward = sum(int(one["reward_wei"]) for one in given)
-        require(reward > 0, "nobody was rewarded for feedback")
+        direct = sum(int(one["reward_wei"]) for one in given)
+        require(direct > 0, "the buyer was not rewarded for rating what he bought")
+        by_epoch = self._reward_by_epoch()
         require(after != before, "feedback did not move the price")
         seller = self.market.contributors[0][0]
         wait_until(lambda: len(seller.call("feedback.list", subject=offer)["items"]) == 1, "the rating at its seller")
@@ -261,11 +267,25 @@ class Turn:
         require(heard["ticket_ok"], "the seller cannot confirm the ticket of a rating")
         self.report["feedback"] = {
             "items": len(given),
-            "reward_wei": str(reward),
+            "reward_wei": str(direct + by_epoch),
+            "epoch_wei": str(by_epoch),
             "quote_before_wei": before,
             "quote_after_wei": after,
         }
         return f"quote {int(before) / TOKEN:.3f} → {int(after) / TOKEN:.3f} tokens"
+
+    def _reward_by_epoch(self) -> int:
+        """What the consumer gets for rating the model he calls: some node proposes an epoch, he claims from it."""
+        consumer = self.market.consumer
+        wait_until(
+            lambda: any(owed["source"] == "epochs" for owed in consumer.call("rewards.list")["items"]),
+            "an epoch that rewards the consumer's rating",
+        )
+        claims = consumer.call("rewards.claim", timeout_s=60)["items"]
+        found = sum(int(claim["amount_wei"]) for claim in claims if claim["source"] == "epochs")
+        credited = sum(int(claim["amount_wei"]) for claim in claims if claim["source"] == "feedback")
+        require(0 < found <= credited, "the epoch's reward was not paid out")
+        return found
 
 
 def require(true: object, sentence: str) -> None:
