@@ -1,91 +1,132 @@
-"""The embedded block store: files in the node's folder, Bitswap over the node's own host.
+"""The embedded block store: files in the node's folder, our own payload protocol and Bitswap over the node's own host.
 
-Only blocks that we made or asked for are stored. Beyond the quota, blocks that no pin reaches are removed, those
-longest unused first; a pinned block never is, nor one of a transfer that is under way.
+Only blocks that we made or asked for are stored. Beyond the quota, what no pin reaches is removed, longest unused first
+(`garbage`); a pinned block never is, nor one of a transfer that is under way. A payload is fetched by
+`/schwung/payload/1` from those who speak it and have it (`transfer`), and by Bitswap from everybody else (`fetching`).
 """
 
 from __future__ import annotations
 
+import mmap
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import structlog
 import trio
 
-from node.blocks.cids import canonical, cid_text
-from node.blocks.dag import blocks_of, decode_block
-from node.blocks.errors import NotFound, StoreFull
+from node.blocks import garbage
+from node.blocks.cids import RAW, canonical, cid_text, codec_of
+from node.blocks.dag import blocks_of
+from node.blocks.errors import NotFound, StoreFull, TooLarge
 from node.blocks.fetching import Tree, complete, from_store
+from node.blocks.outline import (
+    MAX_CONTENT_BYTES,
+    NotCanonical,
+    Outline,
+    leaf_cid,
+    leaves_of,
+    leaves_of_file,
+    outline_in,
+    outline_of,
+)
+from node.blocks.payloads import Payload
+from node.blocks.serving import Serving
 from node.blocks.store import BlockStore
+from node.blocks.transfer import Keeper, Transfer
 from node.network import Network
 from node.network.bitswap import Bitswap, serve_bitswap
 from protocols.errors import BadIdentifier
 from protocols.ids import Cid, PeerId
+from protocols.payload import LEAF_BYTES
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 QUOTA_BYTES = 20 << 30
 DISK_THREADS = 4  # a disk serves few at once, and the default of 40 threads is for everybody
-MAX_TREE_BYTES = 1 << 40  # bound of a walk over our own content
 
 
 class EmbeddedBlocks:
     """`Blocks` over a folder and a network. Made by `open_embedded`."""
 
-    def __init__(self, store: BlockStore, quota_bytes: int) -> None:
+    def __init__(self, store: BlockStore, network: Network | None, quota_bytes: int) -> None:
         self._store = store
+        self._network = network
         self._quota = quota_bytes
         self._limiter = trio.CapacityLimiter(DISK_THREADS)
         self._changing = trio.Lock()  # one writer: a collection and a store never interleave
-        self._held: Counter[Cid] = Counter()  # blocks of transfers under way
+        self._held: Counter[Cid] = Counter()  # what transfers under way need
+        self._fetching: dict[Cid, trio.Lock] = {}
         self._bitswap: Bitswap | None = None
+        self.serving = Serving(store, self._disk)
 
     async def add(self, data: bytes) -> Cid:
         """Chunk, store and pin."""
-        blocks = await self._disk(lambda: list(blocks_of(data)))
+        if len(data) > LEAF_BYTES:
+            return await self._add(lambda: leaves_of(data))
+        blocks = list(blocks_of(data))
         root = blocks[-1][0]
-        with self._holding(cid for cid, _ in blocks):
+        with self._holding([root]):
             await self._write(blocks)
             await self._disk(lambda: self._store.pin(root))
         return root
 
+    async def add_file(self, path: Path) -> Cid:
+        """As `add`, for a file that need not fit into memory. Raises BadBlock when it changes meanwhile."""
+        if await self._disk(lambda: path.stat().st_size) <= LEAF_BYTES:
+            return await self.add(await self._disk(path.read_bytes))
+        return await self._add(lambda: leaves_of_file(path))
+
     async def fetch(self, cid: Cid, *, providers: Sequence[PeerId], max_bytes: int, timeout_s: float) -> bytes:
-        """The content, from here or from the providers in their order. Raises NotFound, TooLarge, BadBlock."""
-        tree = Tree(canonical(cid), max_bytes)
-        held: list[Cid] = []
+        """The content, from here or from the providers. Raises NotFound, TooLarge, BadBlock, StoreFull."""
+        async with self._brought(canonical(cid), providers, max_bytes, timeout_s) as found:
+            if isinstance(found, Payload):
+                return await self._disk(found.path.read_bytes)
+            return await found.assemble(self._read)
 
-        async def keep(name: Cid, block: bytes) -> None:
-            held.append(name)
-            self._held[name] += 1
-            await self._write([(name, block)])
+    async def fetch_mapped(
+        self, cid: Cid, *, providers: Sequence[PeerId], max_bytes: int, timeout_s: float
+    ) -> bytes | mmap.mmap:
+        """As `fetch`, but a content of more than one leaf is the file itself, mapped: it costs no memory.
 
-        try:
-            with trio.move_on_after(timeout_s):
-                if self._bitswap is None:
-                    await from_store(tree, self._read)
-                else:
-                    await complete(tree, self._bitswap, providers, self._read, keep)
-            if not tree.complete:
-                raise NotFound(f"{cid} did not arrive whole within {timeout_s:g} s; what came is kept")
-            return await tree.assemble(self._read)
-        finally:
-            self._release(held)
+        It stays readable until it is let go, whatever is collected meanwhile.
+        """
+        async with self._brought(canonical(cid), providers, max_bytes, timeout_s) as found:
+            if isinstance(found, Payload):
+                with found.path.open("rb") as file:
+                    return _mapped(file)
+            if codec_of(canonical(cid)) == RAW:
+                return await found.assemble(self._read)
+            with tempfile.TemporaryFile(dir=self._store.folder) as file:  # of no name: gone with its last user
+                async with aclosing(found.pieces(self._read)) as pieces:
+                    async for piece in pieces:
+                        await self._disk(partial(file.write, piece))
+                file.flush()
+                return _mapped(file) if file.tell() else b""
 
     async def has(self, cid: Cid) -> bool:
         """Whether every block is here."""
-        tree = Tree(canonical(cid), MAX_TREE_BYTES)
+        root = canonical(cid)
+        payload = self._store.payloads.find(root)
+        if payload is not None and payload.complete:
+            return True
+        tree = Tree(root, MAX_CONTENT_BYTES)
         await from_store(tree, self._read)
         return tree.complete
 
     async def pin(self, cid: Cid) -> None:
-        """Keep content that is here."""
-        if not await self.has(cid):
-            raise NotFound(f"{cid} is not here: fetch it before pinning it")
-        await self._disk(lambda: self._store.pin(cid))
+        """Keep content that is here, and serve it."""
+        root = canonical(cid)
+        with self._holding([root]):
+            if not await self.has(root):
+                raise NotFound(f"{cid} is not here: fetch it before pinning it")
+            await self._pack(root)
+            await self._disk(lambda: self._store.pin(root))
 
     async def unpin(self, cid: Cid) -> None:
         await self._disk(lambda: self._store.unpin(cid))
@@ -95,7 +136,7 @@ class EmbeddedBlocks:
         await self.unpin(cid)
         async with self._changing:
             held = set(self._held)
-            await self._disk(lambda: _drop(self._store, held, canonical(cid)))
+            await self._disk(lambda: garbage.drop(self._store, held, canonical(cid)))
         return True
 
     async def pins(self) -> list[Cid]:
@@ -111,13 +152,13 @@ class EmbeddedBlocks:
 
     @property
     def size_bytes(self) -> int:
-        """What the blocks take on the disk."""
+        """What is stored, and what transfers under way have room for."""
         return self._store.size_bytes
 
     @property
     def sent_bytes(self) -> int:
         """What has gone to peers since the start."""
-        return self._bitswap.sent_bytes if self._bitswap else 0
+        return self.serving.sent_bytes + (self._bitswap.sent_bytes if self._bitswap else 0)
 
     # -- for Bitswap
 
@@ -130,28 +171,141 @@ class EmbeddedBlocks:
         name = _name(cid)
         return name is not None and await self._disk(lambda: self._store.has(name))
 
+    # -- bringing a content here
+
+    @asynccontextmanager
+    async def _brought(
+        self, root: Cid, providers: Sequence[PeerId], max_bytes: int, timeout_s: float
+    ) -> AsyncIterator[Payload | Tree]:
+        with self._holding([root]):
+            found: Payload | Tree | None = None
+            with trio.move_on_after(timeout_s):
+                async with self._alone(root):
+                    found = await self._here(root, max_bytes) or await self._bring(root, providers, max_bytes)
+            if found is None:
+                raise NotFound(f"{root} did not arrive whole within {timeout_s:g} s; what came is kept")
+            yield found
+
+    async def _here(self, root: Cid, max_bytes: int) -> Payload | Tree | None:
+        """The content as it is stored, if all of it is."""
+        payload = self._store.payloads.find(root)
+        if payload is None:
+            tree = Tree(root, max_bytes)
+            await from_store(tree, self._read)
+            return tree if tree.complete else None
+        if payload.shape.size_bytes > max_bytes:
+            raise TooLarge(f"{root} has {payload.shape.size_bytes} bytes, {max_bytes} were expected at most")
+        await self._disk(lambda: self._settle(payload))
+        return payload if payload.complete else None
+
+    async def _bring(self, root: Cid, providers: Sequence[PeerId], max_bytes: int) -> Payload | Tree | None:
+        if self._network is None or self._bitswap is None:
+            raise NotFound(f"{root} is not here, and there is no network")
+        keeper = Keeper(self._begin, self._keep, self._keep_single)
+        transfer = Transfer(self._network, root, max_bytes, keeper, self._store.payloads.find(root))
+        try:
+            await transfer.run(providers)
+        except NotCanonical as err:
+            log.debug("left to bitswap", root=root, reason=str(err))
+        if not transfer.complete:
+            others = [provider for provider in providers if provider not in transfer.liars]
+            await self._bring_blocks(root, others, max_bytes, self._bitswap)
+        return await self._here(root, max_bytes)
+
+    async def _bring_blocks(self, root: Cid, providers: Sequence[PeerId], max_bytes: int, bitswap: Bitswap) -> None:
+        held: list[Cid] = []
+
+        async def keep(name: Cid, block: bytes) -> None:
+            held.append(name)
+            self._held[name] += 1
+            await self._write([(name, block)])
+
+        try:
+            await complete(Tree(root, max_bytes), bitswap, providers, self._read, keep)
+        finally:
+            self._release(held)
+
+    async def _begin(self, outline: Outline) -> Payload:
+        async with self._changing:
+            if self._store.payloads.find(outline.root) is None:
+                await self._make_room(outline.shape.size_bytes)
+            payload = await self._disk(lambda: self._store.payloads.begin(outline))
+        await self._disk(lambda: self._settle(payload))
+        return payload
+
+    async def _keep(self, payload: Payload, first: int, leaves: Sequence[memoryview]) -> None:
+        await self._disk(lambda: self._store.payloads.write(payload, first, leaves))
+
+    async def _keep_single(self, cid: Cid, block: bytes) -> None:
+        await self._write([(cid, block)])
+
+    def _settle(self, payload: Payload) -> None:
+        """Know what of a payload is here, take what is stored elsewhere, and close it when that is all."""
+        payloads = self._store.payloads
+        if payloads.check(payload):
+            return
+        for place in payload.missing():
+            block = self._store.get(leaf_cid(payload.outline.digest(place)))
+            if block is not None:
+                payloads.write(payload, place, [memoryview(block)])
+        payloads.finish(payload)
+
     # -- inside
+
+    async def _add(self, leaves: Callable[[], Iterator[memoryview]]) -> Cid:
+        outline = await self._disk(lambda: outline_of(leaves()))
+        with self._holding([outline.root]):
+            async with self._alone(outline.root):
+                payload = await self._begin(outline)
+                if not payload.complete:
+                    await self._disk(lambda: self._store.payloads.fill(payload, leaves()))
+            await self._disk(lambda: self._store.pin(outline.root))
+        return outline.root
+
+    async def _pack(self, root: Cid) -> None:
+        """Make a payload of a content that came block by block, when it is chunked as payloads are."""
+        if codec_of(root) == RAW or self._store.payloads.find(root) is not None:
+            return
+        outline = await self._disk(lambda: outline_in(root, self._store.get))
+        if outline is None:
+            return
+        await self._begin(outline)
+        async with self._changing:
+            await self._disk(lambda: _unpack(self._store, outline))
 
     async def _read(self, cid: Cid) -> bytes | None:
         return await self._disk(lambda: self._store.get(cid))
 
     async def _write(self, blocks: Sequence[tuple[Cid, bytes]]) -> None:
-        size = sum(len(block) for _, block in blocks)
         async with self._changing:
-            if self._store.size_bytes + size > self._quota:
-                await self._collect(max(0, self._quota - size))
-            if self._store.size_bytes + size > self._quota:
-                raise StoreFull(f"{size} bytes more than the {self._quota} that blocks may take; the rest is pinned")
+            await self._make_room(sum(len(block) for _, block in blocks))
             await self._disk(lambda: self._store.put(blocks))
+
+    async def _make_room(self, size: int) -> None:
+        if self._store.size_bytes + size > self._quota:
+            await self._collect(max(0, self._quota - size))
+        if self._store.size_bytes + size > self._quota:
+            raise StoreFull(f"{size} bytes more than the {self._quota} that blocks may take; the rest is pinned")
 
     async def _collect(self, target_bytes: int) -> int:
         before = self._store.size_bytes
         held = set(self._held)
-        await self._disk(lambda: _sweep(self._store, held, target_bytes))
+        await self._disk(lambda: garbage.sweep(self._store, held, target_bytes))
         removed = before - self._store.size_bytes
         if removed:
             log.info("blocks collected", removed_bytes=removed, left_bytes=self._store.size_bytes)
         return removed
+
+    @asynccontextmanager
+    async def _alone(self, root: Cid) -> AsyncIterator[None]:
+        """One task at a time brings a content here; the next one finds it."""
+        lock = self._fetching.setdefault(root, trio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.statistics().tasks_waiting and not lock.locked():
+                self._fetching.pop(root, None)
 
     @contextmanager
     def _holding(self, cids: Iterable[Cid]) -> Iterator[None]:
@@ -170,32 +324,16 @@ class EmbeddedBlocks:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
 
 
-def _sweep(store: BlockStore, held: set[Cid], target_bytes: int) -> None:
-    kept = held | _reachable(store, store.pins())
-    for block in sorted(store.all(), key=lambda block: block.touched):
-        if store.size_bytes <= target_bytes:
-            return
-        if block.cid not in kept:
-            store.remove(block.cid)
+def _unpack(store: BlockStore, outline: Outline) -> None:
+    """Remove the block files of what a payload holds now."""
+    payload = store.payloads.find(outline.root)
+    if payload is not None and payload.complete:
+        for cid in [*outline.leaf_cids(), *(cid for cid, _ in outline.nodes)]:
+            store.remove(cid)
 
 
-def _drop(store: BlockStore, held: set[Cid], root: Cid) -> None:
-    for cid in _reachable(store, [root]) - _reachable(store, store.pins()) - held:
-        store.remove(cid)
-
-
-def _reachable(store: BlockStore, roots: Iterable[Cid]) -> set[Cid]:
-    seen: set[Cid] = set()
-    stack = list(roots)
-    while stack:
-        cid = stack.pop()
-        if cid in seen:
-            continue
-        seen.add(cid)
-        block = store.get(cid)
-        if block is not None:
-            stack.extend(decode_block(cid, block).children)
-    return seen
+def _mapped(file: IO[bytes]) -> mmap.mmap:
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _name(cid: bytes) -> Cid | None:
@@ -211,10 +349,11 @@ async def open_embedded(
 ) -> AsyncIterator[EmbeddedBlocks]:
     """Open the store and serve it; without a network only what is here can be had."""
     store = await trio.to_thread.run_sync(BlockStore, folder)
-    blocks = EmbeddedBlocks(store, quota_bytes)
+    blocks = EmbeddedBlocks(store, network, quota_bytes)
     if network is None:
         yield blocks
         return
     async with serve_bitswap(network, blocks) as bitswap:
         blocks._bitswap = bitswap
+        blocks.serving.listen(network)
         yield blocks

@@ -8,7 +8,7 @@ also not by a later call (so a transfer that broke continues where it stood).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import structlog
 import trio
@@ -75,25 +75,29 @@ class Tree:
             raise TooLarge(f"{self._root} has more blocks than {self._max_bytes} bytes call for")
 
     async def assemble(self, read: Read) -> bytes:
+        """The file. Raises as `pieces`."""
+        return b"".join([piece async for piece in self.pieces(read)])
+
+    async def pieces(self, read: Read) -> AsyncGenerator[bytes]:
         """The file, in order. Raises TooLarge when repeated blocks blow it up, NotFound when a block has gone again."""
-        out = bytearray()
-        visits = 0
+        size = visits = 0
         stack = [self._root]
         while stack:
             cid = stack.pop()
             visits += 1
             node = self._nodes[cid]
+            piece = node.data
             if node.children:
-                out += node.data
                 stack.extend(reversed(node.children))
             else:
                 block = await read(cid)
                 if block is None:
                     raise NotFound(f"block {cid} has gone while it was being read")
-                out += decode_block(cid, block).data
-            if len(out) > self._max_bytes or visits > 16 * self._max_blocks:
+                piece = decode_block(cid, block).data
+            size += len(piece)
+            if size > self._max_bytes or visits > 16 * self._max_blocks:
                 raise TooLarge(f"{self._root} has more than the {self._max_bytes} bytes that were expected")
-        return bytes(out)
+            yield piece
 
 
 async def complete(tree: Tree, bitswap: Bitswap, providers: Sequence[PeerId], read: Read, write: Write) -> None:

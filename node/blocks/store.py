@@ -1,8 +1,9 @@
-"""Blocks on disk: one file each, in folders by two characters of the CID (as Kubo's flatfs shards them).
+"""What is stored: small blocks as a file each, payloads as a file each (`payloads`), and the pins.
 
-A block is written beside its place, synced, and renamed, so that a name never stands for half a block; what is read
-is checked against its CID, and a block that went bad on the disk is removed and counts as missing. Everything here
-blocks and runs in worker threads.
+Block files lie in folders by two characters of the CID (as Kubo's flatfs shards them). A block is written beside its
+place, synced, and renamed, so that a name never stands for half a block; what is read is checked against its CID, and
+a block that went bad on the disk is removed and counts as missing. A pin is an empty file named by the root, synced
+into its folder before `pin` returns. Everything here blocks and runs in worker threads.
 """
 
 from __future__ import annotations
@@ -10,37 +11,40 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from node.blocks.cids import canonical, matches
-from protocols.errors import BadIdentifier
+from node.blocks.disk import TEMPORARY, Stored, is_cid, sync_folder, write_durably
+from node.blocks.payloads import Payloads
 from protocols.ids import Cid
 
 _SUFFIX = ".block"
-_TEMPORARY = ".writing"
-
-
-class Stored(NamedTuple):
-    """A block as the disk knows it; `touched` is when it was last stored or asked for (UTC seconds)."""
-
-    cid: Cid
-    size_bytes: int
-    touched: float
 
 
 class BlockStore:
     """Canonical CIDs to bytes."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._folder = folder / "blocks"
         self._pins = folder / "pins"
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._pins.mkdir(exist_ok=True, mode=0o700)
         self._sweep()
-        self.size_bytes = sum(block.size_bytes for block in self.all())
+        self.payloads = Payloads(folder / "payloads")
+        self._loose_bytes = sum(block.size_bytes for block in self.blocks())
+
+    @property
+    def size_bytes(self) -> int:
+        """What all of it takes on the disk."""
+        return self._loose_bytes + self.payloads.size_bytes
 
     def put(self, blocks: Iterable[tuple[Cid, bytes]]) -> None:
-        """Store blocks whose bytes are known to be right; on the disk when this returns."""
+        """Store blocks whose bytes are known to be right, unless a payload holds them or lacks just them."""
+        loose = [(cid, block) for cid, block in blocks if not self.payloads.take(cid, block)]
+        self.put_loose((cid, block) for cid, block in loose if not self.payloads.has(cid))
+
+    def put_loose(self, blocks: Iterable[tuple[Cid, bytes]]) -> None:
+        """Store blocks in files of their own; on the disk when this returns."""
         folders: set[Path] = set()
         for cid, data in blocks:
             path = self._path(cid)
@@ -48,18 +52,13 @@ class BlockStore:
                 os.utime(path)
                 continue
             path.parent.mkdir(exist_ok=True)
-            temporary = path.with_suffix(_TEMPORARY)
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-            self.size_bytes += len(data)
+            write_durably(path, data)
+            self._loose_bytes += len(data)
             folders.add(path.parent)
         for folder in folders:
-            _sync(folder)
+            sync_folder(folder)
         if folders:
-            _sync(self._folder)
+            sync_folder(self._folder)
 
     def get(self, cid: Cid) -> bytes | None:
         """The bytes, or None when we do not have them."""
@@ -67,27 +66,27 @@ class BlockStore:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            return None
+            return self.payloads.get(cid)
         if not matches(cid, data):
             self.remove(cid)
-            return None
+            return self.payloads.get(cid)
         return data
 
     def has(self, cid: Cid) -> bool:
-        return self._path(cid).exists()
+        return self._path(cid).exists() or self.payloads.has(cid)
 
     def remove(self, cid: Cid) -> None:
-        """Forget a block; no error when it is not there."""
+        """Forget a block that has a file of its own; no error when it has none."""
         path = self._path(cid)
         try:
             size = path.stat().st_size
             path.unlink()
         except FileNotFoundError:
             return
-        self.size_bytes -= size
+        self._loose_bytes -= size
 
-    def all(self) -> Iterator[Stored]:
-        """Every stored block."""
+    def blocks(self) -> Iterator[Stored]:
+        """Every block that has a file of its own."""
         for path in self._folder.glob(f"*/*{_SUFFIX}"):
             stat = path.stat()
             yield Stored(Cid(path.stem), stat.st_size, stat.st_mtime)
@@ -96,7 +95,7 @@ class BlockStore:
 
     def pin(self, cid: Cid) -> None:
         (self._pins / canonical(cid)).touch(mode=0o600)
-        _sync(self._pins)
+        sync_folder(self._pins)
 
     def unpin(self, cid: Cid) -> bool:
         """Whether it was pinned."""
@@ -104,33 +103,20 @@ class BlockStore:
             (self._pins / canonical(cid)).unlink()
         except FileNotFoundError:
             return False
-        _sync(self._pins)
+        sync_folder(self._pins)
         return True
+
+    def pinned(self, cid: Cid) -> bool:
+        return (self._pins / canonical(cid)).exists()
 
     def pins(self) -> list[Cid]:
         """The pinned roots in order of their CIDs."""
-        return sorted(Cid(path.name) for path in self._pins.iterdir() if _is_cid(path.name))
+        return sorted(Cid(path.name) for path in self._pins.iterdir() if is_cid(path.name))
 
     def _path(self, cid: Cid) -> Path:
         name = canonical(cid)  # also keeps path separators out
         return self._folder / name[-3:-1] / f"{name}{_SUFFIX}"
 
     def _sweep(self) -> None:
-        for path in self._folder.glob(f"*/*{_TEMPORARY}"):
+        for path in self._folder.glob(f"*/*{TEMPORARY}"):
             path.unlink()
-
-
-def _is_cid(name: str) -> bool:
-    try:
-        return canonical(Cid(name)) == name
-    except BadIdentifier:
-        return False
-
-
-def _sync(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

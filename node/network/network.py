@@ -101,6 +101,10 @@ class Network:
             with deadline(REACH_S, f"{peer} was not reached"):
                 await self._ensure(peer)
 
+    def foreign(self, peer: PeerId) -> bool:
+        """Whether a peer is connected that has said no hello: an IPFS peer, which knows none of our protocols."""
+        return self._links.connected(peer) and peer not in self._book
+
     async def ping(self, peer: PeerId, *, timeout_s: float = 5.0) -> float:
         """Round trip in seconds. Raises DeadlineExceeded, PeerUnreachable."""
         with deadline(timeout_s, f"no answer to a ping from {peer}"):

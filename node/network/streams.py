@@ -24,7 +24,7 @@ from node.network.errors import (
 )
 from node.network.host import drop
 from node.network.pipes import BATCH_BYTES
-from node.network.substrate import READ_BYTES, shielded
+from node.network.substrate import READ_BYTES, read_into, shielded
 from protocols.codec import Message, decode, encode
 from protocols.errors import Malformed
 from protocols.framing import HEADER_BYTES, frame, frame_length
@@ -56,7 +56,10 @@ class Dialogue:
 
     async def send(self, body: bytes, *, timeout_s: float = IDLE_S) -> None:
         """Write one frame. Raises DeadlineExceeded, PeerVanished."""
-        data = memoryview(frame(body))
+        await self.send_framed(memoryview(frame(body)), timeout_s=timeout_s)
+
+    async def send_framed(self, data: memoryview, *, timeout_s: float = IDLE_S) -> None:
+        """Write bytes that are whole frames already. Raises as `send`; `timeout_s` is for each 256 KiB."""
         try:
             for at in range(0, len(data), BATCH_BYTES):
                 with trio.fail_after(timeout_s):
@@ -77,6 +80,38 @@ class Dialogue:
         except Malformed as err:
             raise ReplyTooLarge(f"{self.peer}: {err}") from err
         return await self._take(length, timeout_s)
+
+    async def receive_into(self, target: memoryview, *, timeout_s: float) -> int:
+        """Read one frame of at most the target's size into it, within `timeout_s` in all, and give its length.
+
+        Raises as `receive`. Spares the copies of a large frame.
+        """
+        header = memoryview(bytearray(HEADER_BYTES))
+        try:
+            with trio.fail_after(timeout_s):
+                await self._fill(header)
+                length = frame_length(bytes(header), max_bytes=len(target))
+                await self._fill(target[:length])
+        except trio.TooSlowError as err:
+            raise DeadlineExceeded(f"{self.peer} did not send a frame within {timeout_s:g} s") from err
+        except Malformed as err:
+            raise ReplyTooLarge(f"{self.peer}: {err}") from err
+        return length
+
+    async def _fill(self, target: memoryview) -> None:
+        at = min(len(target), len(self._ahead))
+        target[:at] = self._ahead[:at]
+        del self._ahead[:at]
+        try:
+            while at < len(target):
+                got = await read_into(self._stream, target[at:])
+                if not got:
+                    raise PeerVanished(f"{self.peer} ended the stream")
+                at += got
+        except StreamEOF as err:
+            raise PeerVanished(f"{self.peer} ended the stream") from err
+        except BROKEN as err:
+            raise PeerVanished(f"the stream to {self.peer} broke") from err
 
     async def finish(self) -> None:
         """Say that nothing more comes from us; the other direction stays open."""

@@ -1,4 +1,4 @@
-"""Blocks between real hosts on loopback."""
+"""Blocks by Bitswap between real hosts on loopback: the way of those who do not speak our payload protocol."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ from tests.support.network import meet
 
 def some(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
+
+
+@pytest.fixture(autouse=True)
+def only_bitswap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.blocks.serving.PROTOCOL", "/test/unheard-of/1")
 
 
 async def test_five_megabytes_go_from_one_to_the_other(alice: Network, bob: Network, tmp_path: Path) -> None:
@@ -52,10 +57,9 @@ async def test_a_fetch_goes_on_at_the_next_provider(
     ):
         await meet(carol, alice, bob)
         cid = await second.add(data)
-        root_only = (tmp_path / "b" / "blocks").glob(f"*/{cid}.block")
-        target = tmp_path / "a" / "blocks" / next(root_only).parent.name / f"{cid}.block"
-        target.parent.mkdir()
-        target.write_bytes((tmp_path / "b" / "blocks" / target.parent.name / target.name).read_bytes())
+        root = second._store.get(cid)
+        assert root is not None
+        first._store.put([(cid, root)])
         assert await first.holds(b"") is False
         providers = [alice.peer_id, bob.peer_id]  # alice has the root and nothing below it
         assert await asking.fetch(cid, providers=providers, max_bytes=len(data), timeout_s=20) == data

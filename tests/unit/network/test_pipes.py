@@ -13,7 +13,7 @@ from noise.backends.default.ciphers import ChaCha20Cipher  # type: ignore[import
 from noise.state import CipherState  # type: ignore[import-untyped]
 
 from node.network import pipes
-from node.network.pipes import (  # libp2p's own names by way of the package, which silences a warning at import
+from node.network.pipes import (  # type: ignore[attr-defined]  # libp2p's names by the package, which silences a warning
     BATCH_BYTES,
     HEADER,
     IncompleteReadError,
