@@ -18,6 +18,31 @@ import {SchwungToken} from "../src/SchwungToken.sol";
 import {StakeVault} from "../src/StakeVault.sol";
 import {VoucherBank} from "../src/VoucherBank.sol";
 
+/// Merkle trees as OpenZeppelin's proofs want them, built independently of LeafTree.
+library Trees {
+    function pair(bytes32 a, bytes32 b) internal pure returns (bytes32) {
+        return a < b ? keccak256(abi.encode(a, b)) : keccak256(abi.encode(b, a));
+    }
+
+    /// The siblings of leaf `at`, from the bottom.
+    function path(bytes32[] memory leaves, uint256 at) internal pure returns (bytes32[] memory siblings) {
+        siblings = new bytes32[](32);
+        uint256 used;
+        bytes32[] memory level = leaves;
+        while (level.length > 1) {
+            if (at ^ 1 < level.length) siblings[used++] = level[at ^ 1];
+            bytes32[] memory above = new bytes32[]((level.length + 1) / 2);
+            for (uint256 i; i < level.length; i += 2) {
+                above[i / 2] = i + 1 < level.length ? pair(level[i], level[i + 1]) : level[i];
+            }
+            (level, at) = (above, at / 2);
+        }
+        assembly {
+            mstore(siblings, used)
+        }
+    }
+}
+
 /// The whole suite, and the people who use it. Arguments of a call are computed before `vm.prank`: a prank is spent by the
 /// very next call, also by one inside an argument.
 abstract contract Base is Test {
@@ -245,28 +270,6 @@ abstract contract Base is Test {
             i /= 2;
         }
         root = level[0];
-        assembly {
-            mstore(path, used)
-        }
-    }
-
-    function sortedPair(bytes32 a, bytes32 b) internal pure returns (bytes32) {
-        return a < b ? keccak256(abi.encode(a, b)) : keccak256(abi.encode(b, a));
-    }
-
-    /// The path of leaf `at` in a tree as OpenZeppelin's proofs want it, built independently of LeafTree.
-    function sortedPath(bytes32[] memory leaves, uint256 at) internal pure returns (bytes32[] memory path) {
-        path = new bytes32[](32);
-        uint256 used;
-        bytes32[] memory level = leaves;
-        while (level.length > 1) {
-            if (at ^ 1 < level.length) path[used++] = level[at ^ 1];
-            bytes32[] memory above = new bytes32[]((level.length + 1) / 2);
-            for (uint256 i; i < level.length; i += 2) {
-                above[i / 2] = i + 1 < level.length ? sortedPair(level[i], level[i + 1]) : level[i];
-            }
-            (level, at) = (above, at / 2);
-        }
         assembly {
             mstore(path, used)
         }

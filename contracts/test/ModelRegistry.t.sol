@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {Base} from "./Base.sol";
+import {Base, Trees} from "./Base.sol";
 import {EntryPause} from "../src/EntryPause.sol";
 import {ModelRegistry} from "../src/ModelRegistry.sol";
 import {ModelTypes} from "../src/ModelTypes.sol";
@@ -88,14 +88,14 @@ contract ModelRegistryTest is Base {
     }
 
     function root(uint32[] memory w) internal view returns (bytes32) {
-        return sortedPair(sortedPair(leaf(0, w[0]), leaf(1, w[1])), sortedPair(leaf(2, w[2]), leaf(3, w[3])));
+        return Trees.pair(Trees.pair(leaf(0, w[0]), leaf(1, w[1])), Trees.pair(leaf(2, w[2]), leaf(3, w[3])));
     }
 
     function proof(uint256 i, uint32[] memory w) internal view returns (bytes32[] memory p) {
         p = new bytes32[](2);
         p[0] = leaf(i ^ 1, w[i ^ 1]);
         uint256 side = i < 2 ? 2 : 0;
-        p[1] = sortedPair(leaf(side, w[side]), leaf(side + 1, w[side + 1]));
+        p[1] = Trees.pair(leaf(side, w[side]), leaf(side + 1, w[side + 1]));
     }
 
     function pay(bytes32 id, uint96 amount) internal {
@@ -151,7 +151,7 @@ contract ModelRegistryTest is Base {
             while (level.length > 1) {
                 bytes32[] memory above = new bytes32[]((level.length + 1) / 2);
                 for (uint256 i; i < level.length; i += 2) {
-                    above[i / 2] = i + 1 < level.length ? sortedPair(level[i], level[i + 1]) : level[i];
+                    above[i / 2] = i + 1 < level.length ? Trees.pair(level[i], level[i + 1]) : level[i];
                 }
                 level = above;
             }

@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {Base} from "./Base.sol";
+import {Base, Trees} from "./Base.sol";
 import {PriceOracle} from "../src/PriceOracle.sol";
 import {RewardPool} from "../src/RewardPool.sol";
 import {RewardTypes} from "../src/RewardTypes.sol";
@@ -557,7 +557,7 @@ contract RewardPoolTest is Base {
         uint256 epoch = propose();
         vm.warp(block.timestamp + CHALLENGE);
         for (uint256 i; i < n; ++i) {
-            assertEq(rewards.claim(epoch, leafOf(i), sortedPath(level, i)), due(100e18 + i));
+            assertEq(rewards.claim(epoch, leafOf(i), Trees.path(level, i)), due(100e18 + i));
         }
         assertEq(rewards.promised(), 0);
     }
