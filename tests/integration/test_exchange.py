@@ -64,15 +64,20 @@ def place(chain: tuple[Anvil, Deployment], tmp_path: Path) -> Place:
     return Place(*chain, Hub(), Pantry(), tmp_path)
 
 
-async def meet(seller: Trader, buyer: Trader, place: Place) -> str:
-    """Fund both, let the seller offer, and let the buyer hear of it; the offer's id."""
+async def fund(place: Place, *traders: Trader) -> None:
+    """1,000 tokens for each."""
     async with open_trader(
         "12D3KooWFaucet", bytes.fromhex(place.anvil.keys[0].removeprefix("0x")), Hub(), place.pantry,
         place.folder / "faucet", place.anvil.rpc_url, place.deployment,
     ) as faucet:  # fmt: skip
-        for trader in (seller, buyer):
+        for trader in traders:
             call = faucet.chain.token.transfer(trader.account.address, 1_000 * TOKENS)
             await faucet.transactor.once(f"fund:{trader.account.address}", call)
+
+
+async def meet(seller: Trader, buyer: Trader, place: Place) -> str:
+    """Fund both, let the seller offer, and let the buyer hear of it; the offer's id."""
+    await fund(place, seller, buyer)
     await buyer.gossip.follow("fashion")
     await seller.own(TEXTS)
     listed = await seller.offers.publish("fashion", "Dresses, reviewed")

@@ -14,11 +14,26 @@ from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 from typing import Any
 
-from protocols.exchange.events import Confirm
-from protocols.exchange.handover import MaskedKey, mask_key
+from protocols.errors import ProtocolError
+from protocols.exchange import machine
+from protocols.exchange.events import Checked, Confirm, Deliver, Refund, Verify
+from protocols.exchange.handover import MaskedKey, mask_key, unmask_key
 from protocols.exchange.messages import Refusal
+from protocols.exchange.purchase import BuyerState
 from protocols.exchange.sampling import sample_indices
-from protocols.sealed import Record, Sealed, open_all, pack_cells, parse, root_of, seal, seal_cells
+from protocols.sealed import (
+    Contents,
+    Payload,
+    Record,
+    Sealed,
+    open_all,
+    pack_cells,
+    parse,
+    root_of,
+    salvage,
+    seal,
+    seal_cells,
+)
 from protocols.sealed.keys import cell_key
 from protocols.sealed.payload import ENTRY_BYTES, HEADER_BYTES
 
@@ -76,7 +91,10 @@ def _count(sealed: Sealed, records: Sequence[Record]) -> Sealed:
 
 # --- a node that cheats: the adversary's modified software ---
 
-CHEATS = ("wrong-key", "off-curve", "false-cell", "false-key", "junk", "vanish", "other-cells", "deaf", "silent-buyer")
+CHEATS = (
+    "wrong-key", "off-curve", "false-cell", "false-key", "junk", "vanish", "other-cells", "deaf", "silent-buyer",
+    "abandon", "careless-buyer",
+)  # fmt: skip
 
 
 def become(cheat: str, replace: Callable[[object, str, Any], None] = setattr) -> None:
@@ -103,7 +121,14 @@ def become(cheat: str, replace: Callable[[object, str, Any], None] = setattr) ->
             replace(seller.Sales, "_take_consent", _no_sale)
         case "silent-buyer":
             replace(acting.Acting, "_consent", _nothing)
-            replace(acting.Acting, "_call", _all_but_confirm(acting.Acting._call))
+            replace(acting.Acting, "_call", _all_but(Confirm, acting.Acting._call))
+        case "abandon":  # both sides, after the lock: the seller delivers nothing, the buyer does not take his money
+            replace(seller.Sales, "_hand_over", _no_sale)
+            replace(seller.Sales, "_perform", _all_but(Deliver, seller.Sales._perform))
+            replace(acting.Acting, "_call", _all_but(Refund, acting.Acting._call))
+        case "careless-buyer":  # cheats himself: pays for what he has not examined
+            replace(machine, "examine", believe)
+            replace(acting, "salvage", skim)
         case _:
             raise ValueError(f"no cheat {cheat!r}: there are {', '.join(CHEATS)}")
 
@@ -122,6 +147,19 @@ def _sealer(
     return seal_records
 
 
+def believe(state: BuyerState, action: Verify, _: Payload) -> Checked:
+    """What a buyer finds who does not look."""
+    return Checked(action.key, unmask_key(state.secret, action.key, int(state.sale)) or b"")
+
+
+def skim(payload: Payload, content_key: bytes) -> Contents:
+    """What he reads who does not look: nothing, as soon as one cell is false."""
+    try:
+        return salvage(payload, content_key)
+    except ProtocolError:
+        return Contents([], list(range(payload.cells)))
+
+
 async def _no_sale(_: object, request: object) -> Refusal:
     return Refusal(kind="no_sale", message="never heard of it")
 
@@ -130,9 +168,9 @@ async def _nothing(_: object, *__: object) -> None:
     return None
 
 
-def _all_but_confirm(honest: Callable[..., Any]) -> Callable[..., Any]:
+def _all_but(kind: type, honest: Callable[..., Any]) -> Callable[..., Any]:
     async def do_call(*told: object) -> Any:
-        return None if any(isinstance(it, Confirm) for it in told) else await honest(*told)
+        return None if any(isinstance(it, kind) for it in told) else await honest(*told)
 
     return do_call
 
