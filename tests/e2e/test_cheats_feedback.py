@@ -18,7 +18,7 @@ from tests.support.cluster import Cluster, wait_for
 
 pytestmark = [pytest.mark.chain, pytest.mark.e2e]
 
-SECOND = "mallory-second"  # Mallory's other wallet
+WASHER, SECOND = "washer", "washer-second"  # two wallets of one owner
 WASHES = 6  # 1.06 to the sixth is more than the clamp
 PPM = 1_000_000
 TOLD_S = 2.0  # gossip takes some milliseconds
@@ -123,9 +123,9 @@ def bought(scene: Scene, lot: Lot) -> str:
 def test_a_seller_who_buys_from_himself_and_rates_five_stars_pays_for_it(market: Market) -> None:
     """No software has to be changed for it: two wallets of one owner are two strangers to everybody."""
     scene = market.scene
-    scene.honest(MALLORY)
+    scene.honest(WASHER)
     scene.honest(SECOND)
-    lot = scene.sell(MALLORY, "washed", BOB, SECOND)
+    lot = scene.sell(WASHER, "washed", BOB, SECOND)
     before, quote = wealth(scene, lot), market.standing(lot).quote_wei
     rewards = 0
     for _ in range(WASHES):
@@ -143,7 +143,7 @@ def test_a_seller_who_buys_from_himself_and_rates_five_stars_pays_for_it(market:
     after = market.standing(lot).quote_wei
     assert quote < after <= quote * (PPM + clamp) // PPM
     scene.cluster.leap(PAST_THE_HOLDBACK_S)
-    for name in (MALLORY, SECOND):
+    for name in (WASHER, SECOND):
         scene.client(name).call("rewards.claim")
     assert scene.earned(lot) == 0
     assert before - wealth(scene, lot) == lost  # nothing comes later, either
@@ -160,5 +160,5 @@ def test_a_wallet_does_not_buy_from_itself(market: Market) -> None:
 
 def wealth(scene: Scene, lot: Lot) -> int:
     """Everything both accounts have, wherever the contracts keep it."""
-    purses = scene.purse(MALLORY).wealth_wei + scene.purse(SECOND).wealth_wei
+    purses = scene.purse(WASHER).wealth_wei + scene.purse(SECOND).wealth_wei
     return purses + scene.bond(lot) + scene.earned(lot)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from contracts.abi import Abi
 from contracts.artifact import load
@@ -97,10 +98,9 @@ class Scene:
     def put(self, name: str, lot: str, records: int = EACH) -> None:
         """Reviews for a lot, in the shard of a node."""
         self._seed += 1
-        items = goods([lot], records, seed=self._seed)[lot]
-        self.client(name).call(
-            "collect.put", domain=self.domain, items=items, licence="CC0-1.0", consent="I wrote these"
-        )
+        items = goods([lot], records, seed=crc32(f"{self.domain} {self._seed}".encode()))[lot]
+        licence, consent = "CC0-1.0", "I wrote these"
+        self.client(name).call("collect.put", domain=self.domain, items=items, licence=licence, consent=consent)
 
     def publish(self, seller: str, lot: str, *hearers: str) -> Lot:
         """A lot on offer, known to its hearers, its sample drawn."""
