@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e import test_cheats_feedback, test_cheats_use
-from tests.support.adversary.scene import ALICE, BOB, CAROL, EACH, MALLORY, Lot, Scene
+from tests.support.adversary.scene import ALICE, BOB, CAROL, EACH, Lot, Scene
 from tests.support.adversary.table import STORIES, Row, story
 from tests.support.cluster import Cluster
 
@@ -42,8 +42,8 @@ def test_every_row_has_its_story() -> None:
 @story(Row.WRONG_KEY)
 @pytest.mark.parametrize("lie", ["wrong-key", "off-curve"])
 def test_a_wrong_key_costs_its_seller_the_bond_and_the_buyer_gas(scene: Scene, lie: str) -> None:
-    bob, mallory = scene.honest(BOB), scene.adversary(lie)
-    lot = scene.sell(MALLORY, lie)
+    bob, mallory = scene.honest(BOB), scene.stranger(lie)
+    lot = scene.sell(mallory, lie)
     before, bond = scene.purse(BOB), scene.bond(lot)
     penalties = scene.cluster.view("sale", "penaltiesDue")
     deal = scene.buy(BOB, lot)
@@ -57,9 +57,9 @@ def test_a_wrong_key_costs_its_seller_the_bond_and_the_buyer_gas(scene: Scene, l
     assert scene.cluster.view("sale", "penaltiesDue") == penalties + bond - bond // 2  # the rest will burn
     assert "dispute" in {tx["step"] for tx in done["txs"]}
     assert sum(tx["gas"] for tx in done["txs"] if tx["step"] != "lock") < DISPUTE_GAS
-    assert scene.until(MALLORY, scene.sale(done), "disputed")
+    assert scene.until(mallory, scene.sale(done), "disputed")
     assert scene.earned(lot) == 0
-    assert mallory.call("rewards.list")["items"] == []
+    assert scene.client(mallory).call("rewards.list")["items"] == []
     assert bob.call("records.search", query="dress", domain="cheats")["items"] == []
     assert scene.records(BOB, lot) == []
     scene.assert_balanced()
@@ -71,15 +71,15 @@ def test_a_wrong_key_costs_its_seller_the_bond_and_the_buyer_gas(scene: Scene, l
 @story(Row.JUNK)
 def test_a_false_cell_that_the_sample_missed_costs_its_seller_the_bond(scene: Scene) -> None:
     scene.honest(BOB)
-    scene.adversary("false-cell")
-    before, lot, deal = buy_unseen(scene, "false cell")
+    mallory = scene.stranger("false-cell")
+    before, lot, deal = buy_unseen(scene, mallory, BOB)
     done = scene.until(BOB, deal, "disputed")
     bond = 4 * lot.price_wei  # market.open_sales
     assert scene.purse(BOB).token_wei == before + bond // 2
     assert scene.bond(lot) == 0
     assert "keyed" in [step["state"] for step in done["steps"]]  # the key was right: the cell is proven false by itself
     assert sum(tx["gas"] for tx in done["txs"] if tx["step"] != "lock") < DISPUTE_GAS
-    assert scene.until(MALLORY, scene.sale(done), "disputed")
+    assert scene.until(mallory, scene.sale(done), "disputed")
     assert scene.earned(lot) == 0
     assert scene.records(BOB, lot) == []
     scene.assert_balanced()
@@ -88,8 +88,8 @@ def test_a_false_cell_that_the_sample_missed_costs_its_seller_the_bond(scene: Sc
 @story(Row.JUNK)
 def test_much_junk_is_refused_by_the_sample_before_a_coin_moves(scene: Scene) -> None:
     scene.honest(BOB)
-    scene.adversary("junk")
-    lot = scene.sell(MALLORY, "junk")
+    mallory = scene.stranger("junk")
+    lot = scene.sell(mallory, "junk")
     assert "1 of 1 opened cells hold no records" in refused(scene, lot)
 
 
@@ -97,8 +97,8 @@ def test_much_junk_is_refused_by_the_sample_before_a_coin_moves(scene: Scene) ->
 def test_a_little_junk_that_the_sample_missed_costs_its_fraction(scene: Scene) -> None:
     """Noise that was committed to as such: no contract can judge it. What is lost is this cell's part of the price."""
     scene.honest(BOB)
-    scene.adversary("a-little-junk")
-    before, lot, deal = buy_unseen(scene, "little junk")
+    mallory = scene.stranger("a-little-junk")
+    before, lot, deal = buy_unseen(scene, mallory, BOB)
     done = scene.until(BOB, deal, "settled")
     paid = before - scene.purse(BOB).token_wei
     assert paid == lot.price_wei
@@ -114,16 +114,16 @@ def test_a_little_junk_that_the_sample_missed_costs_its_fraction(scene: Scene) -
 @story(Row.BOAST)
 def test_a_claim_far_above_the_records_is_refused_with_its_reason(scene: Scene) -> None:
     scene.honest(BOB)
-    scene.adversary("boast")
-    lot = scene.sell(MALLORY, "boast")
+    mallory = scene.stranger("boast")
+    lot = scene.sell(mallory, "boast")
     assert "1.00 was claimed" in refused(scene, lot)
 
 
 @story(Row.OTHER_CELLS)
 def test_a_seller_who_opens_other_cells_than_asked_is_refused(scene: Scene) -> None:
     scene.honest(BOB)
-    scene.adversary("other-cells")
-    lot = scene.sell(MALLORY, "other cells")
+    mallory = scene.stranger("other-cells")
+    lot = scene.sell(mallory, "other cells")
     assert "opened other cells than the block hash chose" in refused(scene, lot)
     looked = scene.client(BOB).call("deals.sample", offer=lot.offer)  # also to somebody who only looks
     assert not looked["ok"]
@@ -142,17 +142,17 @@ def refused(scene: Scene, lot: Lot) -> str:
     return str(done["reason"])
 
 
-def buy_unseen(scene: Scene, name: str) -> tuple[int, Lot, str]:
+def buy_unseen(scene: Scene, seller: str, buyer: str) -> tuple[int, Lot, str]:
     """Buy until the sample happens to miss the one bad cell, which it does more often than not."""
     for number in range(TRIES):
-        lot = scene.sell(MALLORY, f"{name} {number}")
-        before = scene.purse(BOB).token_wei
-        deal = scene.buy(BOB, lot)
-        seen = scene.until(BOB, deal, "refused", "locked", "keyed", "disputing", "disputed", "settled")
+        lot = scene.sell(seller, f"lot {number} of {seller}", BOB, buyer)
+        before = scene.purse(buyer).token_wei
+        deal = scene.buy(buyer, lot)
+        seen = scene.until(buyer, deal, "refused", "locked", "keyed", "disputing", "disputed", "confirming", "settled")
         if seen["state"] != "refused":
             return before, lot, deal
         assert "cell" in seen["reason"]
-        assert scene.purse(BOB).token_wei == before
+        assert scene.purse(buyer).token_wei == before
     raise AssertionError(f"{TRIES} samples in a row held the one bad cell")
 
 
@@ -162,13 +162,13 @@ def buy_unseen(scene: Scene, name: str) -> tuple[int, Lot, str]:
 @story(Row.VANISHED)
 def test_a_seller_who_vanishes_after_the_lock_costs_time(scene: Scene) -> None:
     scene.honest(BOB)
-    scene.adversary("vanish")
-    lot = scene.sell(MALLORY, "vanish")
+    mallory = scene.stranger("vanish")
+    lot = scene.sell(mallory, "vanish")
     before, bond = scene.purse(BOB), scene.bond(lot)
     deal = scene.buy(BOB, lot)
     scene.until(BOB, deal, "locked")
     assert scene.purse(BOB).token_wei == before.token_wei - lot.price_wei
-    scene.cluster.kill(MALLORY)
+    scene.departs(mallory)
     scene.cluster.leap(PAST_THE_WINDOW_S)
     scene.until(BOB, deal, "refunded")
     assert scene.purse(BOB).token_wei == before.token_wei
@@ -181,8 +181,8 @@ def test_a_seller_who_vanishes_after_the_lock_costs_time(scene: Scene) -> None:
 def test_a_bond_that_covers_no_further_sale_is_seen_before_the_lock(scene: Scene) -> None:
     scene.honest(BOB)
     scene.honest(CAROL)
-    scene.adversary("thin-bond+vanish")  # the first sale stays open: his bond is one price
-    lot = scene.sell(MALLORY, "thin bond", BOB, CAROL)
+    mallory = scene.stranger("thin-bond+vanish")  # the first sale stays open: his bond is one price
+    lot = scene.sell(mallory, "thin bond", BOB, CAROL)
     assert scene.bond(lot) == lot.price_wei
     carol = scene.purse(CAROL)
     first = scene.buy(CAROL, lot)
@@ -202,22 +202,23 @@ def test_a_bond_that_covers_no_further_sale_is_seen_before_the_lock(scene: Scene
 
 
 @story(Row.SILENT)
-def test_a_buyer_who_takes_the_key_and_stays_silent_pays(scene: Scene) -> None:
+@pytest.mark.parametrize("silence", ["silent-buyer", "signs-another-sale"])
+def test_a_buyer_who_takes_the_key_and_stays_silent_pays(scene: Scene, silence: str) -> None:
     alice = scene.honest(ALICE)
-    scene.adversary("silent-buyer")
-    lot = scene.sell(ALICE, "silence", MALLORY)
-    mallory, gas = scene.purse(MALLORY), scene.purse(ALICE)
-    deal = scene.until(MALLORY, scene.buy(MALLORY, lot), "confirming")  # he has the key, and the records
-    assert len(scene.records(MALLORY, lot)) == EACH
+    mallory = scene.stranger(silence)
+    lot = scene.sell(ALICE, silence, mallory)
+    buyer, seller = scene.purse(mallory), scene.purse(ALICE)
+    deal = scene.until(mallory, scene.buy(mallory, lot), "confirming")  # he has the key, and the records
+    assert len(scene.records(mallory, lot)) == EACH
     assert scene.earned(lot) == 0
     scene.cluster.leap(TO_THE_MARGIN_S)
     scene.until(ALICE, scene.sale(deal), "delivered")
     scene.cluster.leap(PAST_THE_WINDOW_S)
     sold = scene.until(ALICE, scene.sale(deal), "paid")
     assert scene.earned(lot) == lot.price_wei - scene.fee(lot.price_wei)
-    assert mallory.token_wei - scene.purse(MALLORY).token_wei == lot.price_wei
+    assert buyer.token_wei - scene.purse(mallory).token_wei == lot.price_wei
     assert [tx["step"] for tx in sold["txs"]] == ["deliver", "claim"]
-    assert gas.native_wei - scene.purse(ALICE).native_wei > 0  # what his silence cost her
+    assert seller.native_wei - scene.purse(ALICE).native_wei > 0  # what his silence cost her
     assert sold["gas"] < DISPUTE_GAS
     assert alice.call("offers.get", offer=lot.offer)["offer"] == lot.offer  # and she goes on selling
     scene.assert_balanced()

@@ -6,7 +6,6 @@ lost is what the chain took from his deposit less what he was answered.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,7 +49,6 @@ class Stage:
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        self.guest, self._arrivals = "", itertools.count(1)
         self.settled = ""  # the newest settlement's transaction
         for name in (ALICE, BOB, CAROL):
             scene.honest(name)
@@ -89,13 +87,11 @@ class Stage:
 
     def arrives(self, behaviour: str, *models: Model, deposit_wei: int = DEPOSIT) -> str:
         """Mallory as somebody nobody knows: a new wallet, a deposit, other software. His name of today."""
-        self.scene.departs(self.guest)
-        self.guest = f"{MALLORY}{next(self._arrivals)}"
-        self.scene.adversary(behaviour, self.guest)
+        guest = self.scene.stranger(behaviour)
         for model in models:
-            self.knows(self.guest, model)
-        self.deposit(self.guest, deposit_wei)
-        return self.guest
+            self.knows(guest, model)
+        self.deposit(guest, deposit_wei)
+        return guest
 
     def reserve(self, name: str, model: Model, amount_wei: int) -> None:
         """Have somebody set a part of his deposit aside for one model."""

@@ -8,6 +8,7 @@ the product and carries the cheat to its victims, whose node is the product alto
 
     hostile      keys and cells that are not what was committed to (tests/support/hostile.py)
     selling      offers that are not what they say
+    buying       keys that are taken and not paid for
     paying       vouchers that should not be taken
     serving      payments that are taken and not answered
     rating       opinions about what was never bought
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support import hostile
-from tests.support.adversary import paying, rating, selling, serving
+from tests.support.adversary import buying, paying, rating, selling, serving
 
 __all__ = ["BEHAVIOURS", "become"]
 
@@ -28,6 +29,7 @@ Replace = Callable[[object, str, Any], None]
 BEHAVIOURS: dict[str, Callable[[Replace, str], None]] = {
     **{cheat: lambda replace, _, cheat=cheat: hostile.become(cheat, replace) for cheat in hostile.CHEATS},  # type: ignore[misc]
     **selling.BEHAVIOURS,
+    **buying.BEHAVIOURS,
     **paying.BEHAVIOURS,
     **serving.BEHAVIOURS,
     **rating.BEHAVIOURS,

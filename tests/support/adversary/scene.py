@@ -8,6 +8,7 @@ scene.until(BOB, deal, "disputed")
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ DOMAIN = "cheats"
 EACH = 12  # records of a lot
 PATIENCE_S = 60
 FURTHER = {"models": "ModelRegistry", "oracle": "PriceOracle", "rewards": "RewardPool"}
+
+STRANGERS = itertools.count(1)  # each has a wallet of his own
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Scene:
         cluster.abis.update({key: Abi(load(name).abi) for key, name in FURTHER.items()})
         self._software: dict[str, str] = {}
         self._seed = 0
+        self._guest = ""
 
     # --- who is there ---
 
@@ -81,6 +85,13 @@ class Scene:
         self._software[name] = behaviour
         client.call("domains.follow", domain=self.domain)
         return client
+
+    def stranger(self, behaviour: str) -> str:
+        """An adversary whom nobody has met, and the last one is gone; his name. A record of faults does not stick."""
+        self.departs(self._guest)
+        self._guest = f"{MALLORY}{next(STRANGERS)}"
+        self.adversary(behaviour, self._guest)
+        return self._guest
 
     def departs(self, name: str) -> None:
         """A node that goes, if it is there."""
