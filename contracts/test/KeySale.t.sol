@@ -839,6 +839,23 @@ contract KeySaleTest is Base {
         assertEq(sale.credit(alice), BOND);
     }
 
+    /// The time of closing shares a word with what is held: a payment in a later bucket must leave it alone.
+    function test_a_payment_after_closing_does_not_free_the_bond() public {
+        vm.warp(startOfBucket(1) - 10);
+        uint256 id = lockAs(bob, offerId, B);
+        vm.prank(alice);
+        sale.close(offerId);
+        uint256 at = block.timestamp;
+        vm.warp(at + 20);
+        vm.prank(bob);
+        sale.confirm(id);
+        sale.collect(asArray(offerId));
+        assertEq(sale.offers(offerId).closedAt, at);
+        vm.expectRevert(KeySaleTypes.TooEarly.selector);
+        vm.prank(alice);
+        sale.takeBond(offerId);
+    }
+
     // ------------------------------------------------------------------------------------------------ money out
 
     function test_collect_by_anyone_pays_only_the_seller() public {
