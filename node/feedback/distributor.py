@@ -102,7 +102,8 @@ class Distributor:
         return Fresh(Address(payer), bytes.fromhex(body.subject), heard.item.id, body.created_at, paid_wei)
 
     async def _propose(self, row: Proposal) -> None:
-        await self._stakes.cover(await self._chain.rewards.proposer_stake())
+        if not await self._is_on_chain(row):  # else a process that was killed got this far, and the stake is bound
+            await self._stakes.cover(await self._chain.rewards.proposer_stake())
         accounts = accounts_of(row.accounts)
         try:
             call = self._chain.rewards.propose(accounts, row.evidence)
@@ -118,6 +119,10 @@ class Distributor:
         self._events.publish(
             "rewards", {"state": "proposed", "epoch": epoch, "accounts": len(accounts), "total_wei": str(total)}
         )
+
+    async def _is_on_chain(self, row: Proposal) -> bool:
+        told = (self._wallet.address, row.evidence, row.accounts)
+        return any(told == (one.proposer, one.evidence, one.accounts) for one in await self._epochs.all())
 
     async def _finish(self) -> None:
         now, mine = await self._chain.timestamp(), self._wallet.address
