@@ -34,16 +34,21 @@ class Stall:
     def __init__(self, cluster: Cluster, lots: Sequence[str], *, later: Sequence[str] = (), seed: int = 0) -> None:
         self.cluster = cluster
         self.whole()
-        seller, buyer = self.seller, self.buyer
-        for node in (seller, buyer):
+        seller = self.seller
+        for node in (seller, self.buyer):
             node.call("domains.follow", domain=DOMAIN)
         items = [item for lot in goods([*lots, *later], EACH, seed).values() for item in lot]
         put = seller.call("collect.put", domain=DOMAIN, items=items, licence="CC0-1.0", consent="I wrote these")
         assert put["records"] == len(items), put
-        self.offers = {lot: self._publish(seller, lot) for lot in lots}
-        ids = {offer["offer"] for offer in self.offers.values()}
-        wait_for(lambda: ids <= {o["offer"] for o in buyer.call("offers.list")["items"]}, "the offers at the buyer")
-        cluster.mine(3)  # the block whose hash chooses the samples
+        self.offers: dict[str, dict[str, Any]] = {}
+        self.offer(*lots)
+
+    def offer(self, *lots: str) -> None:
+        """Put lots on sale; the buyer knows them and may sample them when this returns."""
+        self.offers |= {lot: self._publish(self.seller, lot) for lot in lots}
+        ids = {self.offers[lot]["offer"] for lot in lots}
+        wait_for(lambda: ids <= self._known(), "the offers at the buyer")
+        self.cluster.mine(3)  # the block whose hash chooses the samples
 
     def whole(self) -> None:
         """Both traders alive and nothing armed, however the last test ended."""
@@ -95,6 +100,10 @@ class Stall:
             raise AssertionError(f"{err}: {seen}; {self.cluster.words(name)}") from err
         assert seen["state"] == state, (seen["state"], seen["reason"])
         return seen
+
+    def until_one(self, lot: str, state: str, name: str = BUYER) -> None:
+        """Wait until one of several deals about a lot is in a state."""
+        wait_for(lambda: state in {deal["state"] for deal in self.deals(lot, name)}, f"one {state} at the {name}", 60)
 
     def until_delivered(self, lot: str) -> None:
         """Wait until the seller has posted a key on chain."""
@@ -159,6 +168,9 @@ class Stall:
         assert {record["labels"]["lot"] for record in held} == {lot}
         found = self.buyer.call("records.search", query=held[0]["text"], limit=3)["items"]
         assert held[0]["id"] in {hit["id"] for hit in found}  # the tiny model cannot tell two orders of words apart
+
+    def _known(self) -> set[str]:
+        return {offer["offer"] for offer in self.buyer.call("offers.list", limit=1_000)["items"]}
 
     def _terms(self, lot: str) -> Any:
         return self.cluster.view("sale", "offers", self.offers[lot]["offer_no"])

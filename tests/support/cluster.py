@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -35,11 +35,11 @@ from contracts.abi import Abi
 from contracts.artifact import load
 from contracts.books import Books, audit
 from node.devnet import nodes
-from node.devnet.chain import DevChain
+from node.devnet.chain import BLOCK_S, DevChain
 from node.devnet.devnet import Devnet, free_port
 from node.devnet.places import BOOTSTRAP, NETWORK, Places
 from tests.support.client import CallFailed, Client
-from tests.support.killing import PowerCut
+from tests.support.killing import SENT, PowerCut, log_of
 from tests.support.tiny_model import write_model
 
 READY_S = 60.0
@@ -107,8 +107,12 @@ class Cluster:
         ready: bool = True,
         funded: bool = True,
         unlocked: bool = True,
+        settings: Mapping[str, str] | None = None,
     ) -> Client:
-        """Start a node, new or known; a new one gets a wallet and money. It lives until its `cut`, if there is one."""
+        """Start a node, new or known; a new one gets a wallet and money. It lives until its `cut`, if there is one.
+
+        `settings` (`section.key`) are of this life only.
+        """
         paths = self.devnet.places.node(name)
         passphrase = self.devnet.places.passphrase
         address, new = nodes.create_wallet(paths, passphrase)
@@ -118,7 +122,8 @@ class Cluster:
                 self.devnet.fund(address)
             self._listen[name] = f"/ip4/127.0.0.1/tcp/{free_port()}"
         command = ["run", "--datadir", str(paths.datadir), "--network", NETWORK, "--socket", str(paths.socket)]
-        command += ["--set", f"network.listen={self._listen[name]}"]
+        for key, value in {"network.listen": self._listen[name], **(settings or {})}.items():
+            command += ["--set", f"{key}={value}"]
         if unlocked:
             command += ["--passphrase-file", str(passphrase)]
         if cut is not None:
@@ -137,6 +142,17 @@ class Cluster:
     def disarm(self, name: str) -> None:
         """Take a power cut away that did not happen."""
         self._cut(name).unlink(missing_ok=True)
+
+    def listen(self, name: str) -> None:
+        """Have a node tell the steps that it takes from now on."""
+        log_of(self._cut(name)).touch()
+
+    def heard(self, name: str) -> set[str]:
+        """The steps that a node has taken since `listen`, by name; it goes on unheard."""
+        log = log_of(self._cut(name))
+        steps = set(log.read_text().splitlines())
+        log.unlink()
+        return steps
 
     def client(self, name: str) -> Client:
         """The client of a node's present life."""
@@ -161,7 +177,26 @@ class Cluster:
         """The end of a node's log."""
         return nodes.last_words(self.devnet.places.log(name), lines)
 
+    def dies_of(self, name: str, cut: PowerCut, act: Callable[[], object]) -> None:
+        """Do something that a node dies of. When it is to die of what was sent and is not mined, nobody mines."""
+        self.arm(name, cut)
+        with self.no_blocks() if cut.state.endswith(f":{SENT}") else nullcontext():
+            act()
+            self.died(name)
+
     # --- the chain ---
+
+    @contextmanager
+    def no_blocks(self) -> Iterator[None]:
+        """What is sent waits."""
+        self.chain("evm_setAutomine", False)
+        self.chain("evm_setIntervalMining", 0)
+        try:
+            yield
+        finally:
+            self.chain("evm_setIntervalMining", BLOCK_S)
+            self.chain("evm_setAutomine", True)
+            self.chain("evm_mine")
 
     def chain(self, method: str, *params: Any) -> Any:
         """One call to the chain's endpoint."""
@@ -218,7 +253,8 @@ class Cluster:
     def _configure(self, name: str) -> None:
         datadir = self.devnet.places.node(name).datadir
         datadir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (datadir / "config.toml").write_text(f'[embedding]\nmodel_dir = "{self.model}"\nthreads = 1\n')
+        embedding = f'[embedding]\nmodel_dir = "{self.model}"\nthreads = 1\n'
+        (datadir / "config.toml").write_text(f"{embedding}[exchange]\nconfirm_wait_s = 0\n")
 
     def _await_ready(self, name: str, client: Client, *, unlocked: bool) -> None:
         def answers() -> bool:
