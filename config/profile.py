@@ -36,7 +36,7 @@ class ChainFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Contracts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Addresses of the deployed contracts; empty in a template."""
+    """Addresses of the deployed contracts; empty in a template. Those beside `directory` may be left to it."""
 
     token: str = ""
     registry: str = ""
@@ -85,7 +85,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     settings: dict[str, dict[str, Any]] = {}
 
     def unfilled(self) -> list[str]:
-        """The keys that a usable network must have and this file leaves empty."""
-        addresses = [f"contracts.{name}" for name in CONTRACTS if not getattr(self.contracts, name)]
+        """The keys that a usable network must have and this file leaves empty. A directory stands for the others."""
+        empty = [name for name in CONTRACTS if not getattr(self.contracts, name)]
+        addresses = [f"contracts.{name}" for name in empty] if "directory" in empty else []
         chain = [key for key, value in (("chain.id", self.chain.id), ("chain.rpc", self.chain.rpc)) if not value]
         return chain + addresses

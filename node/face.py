@@ -11,10 +11,11 @@ import trio
 
 from contracts.errors import ChainError
 from node.console.server import open_console
+from node.journal.deals import Role
 from node.journal.jobs import Jobs
 from node.layers.base import now
 from node.layers.node import Node
-from node.observe.health import Health
+from node.observe.health import Health, Unhealthy
 from node.observe.metrics import Metrics
 from node.rpc.dispatch import Dispatcher
 from node.rpc.jobs import JobRunner, open_jobs
@@ -44,6 +45,7 @@ from node.rpc.methods import (
 )
 from node.rpc.registry import Registry
 from node.rpc.server import open_rpc
+from node.wallet.addresses import Standing, money_left
 from protocols.offers.offer import Offer
 
 CHAIN_S = 3.0  # the home screen does not wait longer for a chain that is slow
@@ -76,7 +78,7 @@ def methods(node: Node, runner: JobRunner, health: Health, facts: Facts, stop: C
         datadir=str(node.paths.root),
     )
     return [
-        *node_noun.methods(about, facts, health, stop),
+        *node_noun.methods(about, facts, health, Deployed(node), stop),
         *peers.methods(carriage.network),
         *collect.methods(node.collector, runner, node.loaded.settings.collect.default_licence),
         *records.methods(carriage.shard, carriage.embedder, market.erasure),
@@ -90,7 +92,7 @@ def methods(node: Node, runner: JobRunner, health: Health, facts: Facts, stop: C
         *feedback.methods(learning.feedback),
         *rewards.methods(learning.rewards, learning.stakes),
         *insights.methods(learning.insights),
-        *config.methods(node.loaded, node.paths.config),
+        *config.methods(node.loaded, node.paths.config, node.base.addresses.used),
         *log.methods(),
         *events.methods(node.base.events),
         *jobs.methods(runner),
@@ -127,6 +129,7 @@ class Facts:
             "market": self._market(),
             "domains": node.market.gossip.domains,
             "block": block,
+            "contracts": {name: one.address for name, one in node.base.addresses.used.items()},
         }
 
     async def _on_chain(self) -> tuple[str | None, int | None]:
@@ -138,6 +141,33 @@ class Facts:
                 return str(balance), await chain.block_number()
         except (ChainError, trio.TooSlowError):
             return None, None
+
+
+class Deployed:
+    """The contracts in use, and following the directory to others."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def standings(self) -> list[Standing]:
+        """Raises ChainError."""
+        return await self._node.base.addresses.standings()
+
+    async def follow(self, name: str) -> Standing:
+        """Raises Unfollowed or ChainError."""
+        return await self._node.base.addresses.follow(name, await self._left(name), now())
+
+    async def _left(self, name: str) -> list[str]:
+        """What of this node's money, or of its unfinished business, is in a contract."""
+        node = self._node
+        left = await money_left(node.base.chain, node.wallet.address, name) if node.wallet.exists else []
+        if name == "bank" and await node.money.till.pending():
+            left.append("vouchers that are not settled")
+        if name == "sale":
+            roles: tuple[Role, ...] = ("buyer", "seller")
+            open_deals = [deal for role in roles for deal in await node.exchange.deals.unfinished(role)]
+            left += [f"deal {deal.deal}" for deal in open_deals]
+        return left
 
 
 def checks(node: Node) -> Health:
@@ -154,6 +184,21 @@ def checks(node: Node) -> Health:
     async def held() -> str:
         return f"{await node.carriage.shard.count()} records"
 
+    async def contracts() -> str:
+        notes = await node.base.addresses.look()
+        if notes:
+            raise Unhealthy("; ".join(notes), "look at node.contracts, and follow when you agree: schwung node follow")
+        return f"{len(node.base.addresses.used)} contracts, as the directory names them"
+
+    async def outbox() -> str:
+        obstacles = node.base.transactor.obstacles()
+        if obstacles:
+            what = "; ".join(f"{key}: {why}" for key, why in obstacles.items())
+            raise Unhealthy(what, "nothing is lost: it goes on by itself; see wallet.history")
+        return "no transaction is held up"
+
+    health.add("contracts", contracts, advisory=True)
+    health.add("transactions", outbox, advisory=True)
     for name, check in (("chain", chain), ("network", connected), ("shard", held)):
         health.add(name, check)
     return health

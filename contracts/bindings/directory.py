@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from contracts.bindings.binding import Binding, View
 from contracts.params import text32
 from contracts.values import Call
@@ -34,6 +36,12 @@ class Directory(Binding):
 
     async def pending(self, name: str) -> Change:
         return await self._struct(Change, "pending", text32(name))
+
+    async def standing(self, names: Sequence[str]) -> list[tuple[str, str, Change]]:
+        """Each name with its address now and what was announced, in one round trip."""
+        reads = [(view, (text32(name),)) for name in names for view in ("lookup", "pending")]
+        found = await self._read_many(reads, "latest")
+        return [(name, found[2 * i], Change(*found[2 * i + 1])) for i, name in enumerate(names)]
 
     async def names(self) -> list[str]:
         found: list[bytes] = await self._read("names")

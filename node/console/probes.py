@@ -1,7 +1,7 @@
 """What supervisors and Prometheus ask: is it alive, is it ready, how is it doing.
 
 /livez     200 while the loop runs
-/readyz    200 when every health check passes, else 503 with the failed checks' names
+/readyz    200 when every health check passes that is no mere warning, else 503 with the failed checks' names
 /metrics   Prometheus text, behind the token
 """
 
@@ -21,7 +21,7 @@ class Finding(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def ok(self) -> bool: ...
+    def fails(self) -> bool: ...
 
 
 class Health(Protocol):
@@ -43,7 +43,7 @@ def routes(health: Health, metrics: Metrics) -> list[Route]:
         return PlainTextResponse("ok\n")
 
     async def readyz(request: Request) -> Response:
-        failed = [finding.name for finding in await health.report() if not finding.ok]
+        failed = [finding.name for finding in await health.report() if finding.fails]
         return JSONResponse({"ready": not failed, "failed": failed}, 503 if failed else 200)
 
     async def numbers(request: Request) -> Response:

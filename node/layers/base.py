@@ -16,8 +16,10 @@ from node.identity.keyfile import network_key
 from node.identity.keystore import Keystore
 from node.identity.wallet_key import Wallet
 from node.journal import Journal, open_journal
+from node.journal.addresses import AddressBook
 from node.market.kinds import Context
 from node.observe.events import EventBus
+from node.wallet.addresses import Addresses, resolve
 from node.wallet.transact import Transactor, open_transactor
 
 
@@ -36,6 +38,7 @@ class Base(msgspec.Struct, frozen=True, kw_only=True):
     seed: bytes
     wallet: Wallet
     chain: Chain
+    addresses: Addresses
     transactor: Transactor
     context: Context
     nursery: trio.Nursery
@@ -56,9 +59,15 @@ async def open_base(stack: AsyncExitStack, loaded: Loaded, paths: NodePaths) -> 
     # vouchers are signed on the journal's thread, where trio has no clock
     wallet = Wallet(Keystore(paths.keystore, scrypt_log2=settings.wallet.scrypt_log2), clock=time.monotonic)
     endpoints = settings.chain.rpc or profile.chain.rpc
-    addresses = msgspec.structs.asdict(profile.contracts)
+    given, book = msgspec.structs.asdict(profile.contracts), AddressBook(journal, profile.contracts.directory)
+    used = await resolve(endpoints, profile.chain.id, given, book, now())
     chain = await stack.enter_async_context(
-        open_chain(endpoints, addresses, profile.chain.id, timeout_s=settings.chain.timeout_s)
+        open_chain(
+            endpoints,
+            {name: one.address for name, one in used.items()},
+            profile.chain.id,
+            timeout_s=settings.chain.timeout_s,
+        )
     )
     outbox = open_transactor(
         chain,
@@ -71,14 +80,18 @@ async def open_base(stack: AsyncExitStack, loaded: Loaded, paths: NodePaths) -> 
     transactor = await stack.enter_async_context(outbox)
     nursery = await stack.enter_async_context(trio.open_nursery())
     stack.callback(nursery.cancel_scope.cancel)
+    events = EventBus()
+    addresses = Addresses(chain, used, book, events)
+    nursery.start_soon(addresses.run)
     return Base(
         loaded=loaded,
         paths=paths,
-        events=EventBus(),
+        events=events,
         journal=journal,
         seed=network_key(paths.identity),
         wallet=wallet,
         chain=chain,
+        addresses=addresses,
         transactor=transactor,
         context=Context(network=profile.network_id, chain_id=profile.chain.id),
         nursery=nursery,

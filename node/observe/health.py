@@ -22,12 +22,18 @@ class Unhealthy(Exception):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """The outcome of one check."""
+    """The outcome of one check. An `advisory` one is a warning: the node does its work all the same."""
 
     name: str
     ok: bool
     note: str = ""
     hint: str = ""
+    advisory: bool = False
+
+    @property
+    def fails(self) -> bool:
+        """Whether the node cannot do its work."""
+        return not self.ok and not self.advisory
 
 
 Check = Callable[[], Awaitable[str]]  # returns a note such as "14 peers", or raises Unhealthy
@@ -38,17 +44,21 @@ class Health:
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
+        self._advisory: set[str] = set()
 
-    def add(self, name: str, check: Check) -> None:
+    def add(self, name: str, check: Check, *, advisory: bool = False) -> None:
         """Bring a check; a second one of the same name replaces the first."""
         self._checks[name] = check
+        if advisory:
+            self._advisory.add(name)
 
     async def report(self) -> list[Finding]:
         """Run every check at once; sorted by name."""
         findings: list[Finding] = []
 
         async def one(name: str, check: Check) -> None:
-            findings.append(await _run(name, check))
+            finding = await _run(name, check)
+            findings.append(msgspec.structs.replace(finding, advisory=name in self._advisory))
 
         async with trio.open_nursery() as nursery:
             for name, check in self._checks.items():

@@ -30,7 +30,7 @@ from node.wallet.deposits import Deposits
 from node.wallet.errors import SpendLimit, WalletError
 from node.wallet.moment import moment
 from node.wallet.settle import Events, Settlement, Settler
-from node.wallet.transact import Transactor
+from node.wallet.transact import Transactor, Waiting
 from protocols.errors import BadIdentifier
 from protocols.ids import Address, parse_address
 from protocols.inference.card import lane as lane_of_model
@@ -217,19 +217,32 @@ class WalletService:
     # ------------------------------------------------------------------------------------------------------- listing
 
     async def history(self, limit: int = 50, after: str | None = None) -> tuple[Sequence[Movement], str | None]:
-        """The newest transactions first, and the cursor of the next page."""
+        """The newest transactions first, before them what waits to be signed at all; the cursor of the next page."""
         rows = await self._transactions.newest(min(limit, HISTORY_MAX), int(after) if after else None)
         cursor = str(rows[-1][0]) if len(rows) == limit else None
-        return [self._movement(step) for _, step in rows], cursor
+        waiting = [] if after else [self._not_yet(one) for one in self._transactor.waiting()]
+        stuck = self._transactor.obstacles()
+        return waiting + [self._movement(step, stuck.get(step.key, "")) for _, step in rows], cursor
 
-    def _movement(self, step: Step) -> Movement:
-        cost = 0
+    def _not_yet(self, one: Waiting) -> Movement:
+        return Movement(
+            key=one.key,
+            what=self._chain.describe(one.call.to, one.call.data),
+            state=f"waiting: {one.why}",
+            hash="",
+            value=str(one.call.value),
+            cost="0",
+            at=moment(one.since),
+        )
+
+    def _movement(self, step: Step, obstacle: str) -> Movement:
+        cost, note = 0, step.note or (obstacle if step.state == "open" else "")
         if step.receipt is not None:
             cost = self._chain.parse_receipt(msgspec.json.decode(step.receipt)).cost_wei
         return Movement(
             key=step.key,
             what=self._chain.describe(step.target, step.data),
-            state=step.state if not step.note else f"{step.state}: {step.note}",
+            state=step.state if not note else f"{step.state}: {note}",
             hash=step.hash,
             value=step.value_wei,
             cost=str(cost),

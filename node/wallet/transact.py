@@ -61,6 +61,15 @@ class Account(Protocol):
     def sign(self, digest: bytes) -> bytes: ...
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """A step that is not signed yet, and why; `since` in UTC seconds."""
+
+    key: str
+    call: Call
+    why: str
+    since: int
+
+
 class Transactor:
     """Sends for one wallet. Use `open_transactor`: without its watcher nothing is ever final."""
 
@@ -83,6 +92,7 @@ class Transactor:
         self._clock = clock
         self._watcher = watcher
         self._nonce_lock = trio.Lock()
+        self._waiting: dict[str, Waiting] = {}
 
     @property
     def address(self) -> Address:
@@ -104,17 +114,35 @@ class Transactor:
         SendRefused, StillPending (after `timeout_s`; it goes on all the same), or ChainError while nothing is sent yet.
         """
         obstacle: FeesTooHigh | None = None
-        with trio.move_on_after(timeout_s):
-            while True:
-                try:
-                    return await self._through(key, call)
-                except FeesTooHigh as err:  # spikes pass
-                    obstacle = err
-                    await trio.sleep(self._poll_s)
+        try:
+            with trio.move_on_after(timeout_s):
+                while True:
+                    try:
+                        return await self._through(key, call)
+                    except FeesTooHigh as err:  # spikes pass
+                        obstacle = err
+                        self._wait(key, call, str(err))
+                        await trio.sleep(self._poll_s)
+        finally:
+            self._waiting.pop(key, None)
         step = await self._store.get(key)
         if step is None or step.state != "open":
             raise obstacle or StillPending(f"{key}: nothing was sent within {timeout_s:g} s")
         raise StillPending(f"{key}: transaction {step.hash} is not final after {timeout_s:g} s")
+
+    def waiting(self) -> list[Waiting]:
+        """The steps that are not signed yet, because gas is too dear."""
+        return list(self._waiting.values())
+
+    def obstacles(self) -> dict[str, str]:
+        """What holds up which step, signed or not; it goes on by itself when that has passed."""
+        return {**{one.key: one.why for one in self._waiting.values()}, **self._watcher.stuck}
+
+    def _wait(self, key: str, call: Call, why: str) -> None:
+        if key not in self._waiting:
+            log.warning("a transaction waits", key=key, reason=why)
+        since = self._waiting[key].since if key in self._waiting else self._clock()
+        self._waiting[key] = Waiting(key, call, why, since)
 
     async def _through(self, key: str, call: Call) -> Receipt:
         step = await self._store.get(key)

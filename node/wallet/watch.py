@@ -19,7 +19,7 @@ from contracts.errors import ChainError, Reverted, RpcError
 from contracts.values import Call, Receipt, number
 from node.identity.errors import NoWallet
 from node.journal.transactions import Attempt, State, Step, Transactions
-from node.wallet.eip1559 import Draft, Fees, current_fees, sign_transaction
+from node.wallet.eip1559 import GWEI, Draft, Fees, current_fees, sign_transaction
 from protocols.ids import Address
 
 log = structlog.get_logger(__name__)
@@ -71,6 +71,7 @@ class Watcher:
         self._lost: dict[str, int] = {}
         self._head_hash = ""
         self._well = True
+        self.stuck: dict[str, str] = {}  # key of an open step → what keeps it from being mined
 
     def wake(self) -> None:
         """Something was signed: look at once."""
@@ -223,7 +224,11 @@ class Watcher:
         """
         waiting = Fees(0, int(newest.tip_wei), int(newest.max_fee_wei))
         fees = waiting.bumped().at_least(await current_fees(self._chain))
-        if waiting.bumped().max_fee > self._max_fee_wei or self._wallet.locked:
+        obstacle = self._obstacle(waiting, fees)
+        if obstacle:
+            if step.key not in self.stuck:
+                log.warning("a transaction is stuck", key=step.key, transaction=newest.hash, reason=obstacle)
+            self.stuck[step.key] = obstacle
             return False
         fees = Fees(fees.base, min(fees.tip, self._max_fee_wei), min(fees.max_fee, self._max_fee_wei))
         call = Call(step.target, step.data, int(step.value_wei))
@@ -232,14 +237,25 @@ class Watcher:
         now = self._clock()
         attempt = Attempt(name, step.key, step.nonce, raw, str(fees.tip), str(fees.max_fee), head, now)
         await self._store.sign(msgspec.structs.replace(step, hash=name, updated_at=now), attempt)
+        self.stuck.pop(step.key, None)
         log.info("fee raised", key=step.key, transaction=name, max_fee_wei=fees.max_fee)
         await self._send(attempt)
         return True
+
+    def _obstacle(self, waiting: Fees, fees: Fees) -> str:
+        """Why a stuck transaction cannot be given a higher fee; "" when it can."""
+        if waiting.bumped().max_fee > self._max_fee_wei:
+            now, cap = (fees.base + fees.tip) / GWEI, self._max_fee_wei / GWEI
+            return f"not mined under the highest fee allowed: gas costs {now:.2f} gwei, the cap is {cap:.2f} gwei"
+        if self._wallet.locked:
+            return "not mined under its fee, and the wallet is locked: unlock it to raise the fee"
+        return ""
 
     async def _finish(
         self, step: Step, state: State, *, mined: str = "", receipt: bytes | None = None, note: str = ""
     ) -> None:
         await self._store.finish(step.key, state, self._clock(), mined=mined, receipt=receipt, note=note)
+        self.stuck.pop(step.key, None)
         if (event := self._waiting.pop(step.key, None)) is not None:
             event.set()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -17,20 +18,30 @@ from node.rpc.values import Name, Result
 Value = str | int | float | bool | list[Any] | dict[str, Any]
 
 
-def methods(loaded: Loaded, path: Path) -> list[Method]:
-    """Get and set; `path` is the config file."""
+class Address(Protocol):
+    """A contract in use, and where its address comes from."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def origin(self) -> str: ...
+
+
+def methods(loaded: Loaded, path: Path, contracts: Mapping[str, Address]) -> list[Method]:
+    """Get and set; `path` is the config file, `contracts` the addresses in use, to be read only."""
 
     async def get(key: Name | None = None) -> Result:
-        """All settings in force, or one (`section.key`), with where each comes from."""
+        """All settings in force and the contracts in use, or one (`section.key`), with where each comes from."""
         values = {
-            f"{section}.{name}": value
+            f"{section}.{name}": (value, loaded.origins[f"{section}.{name}"])
             for section, keys in plain(loaded.settings).items()
             for name, value in keys.items()
         }
+        values |= {f"contracts.{name}": (one.address, one.origin) for name, one in contracts.items()}
         if key is not None and key not in values:
             raise Invalid(f"there is no setting {key!r}")
         chosen = values if key is None else {key: values[key]}
-        return {"items": [{"key": k, "value": v, "origin": loaded.origins[k]} for k, v in chosen.items()], "next": None}
+        return {"items": [{"key": k, "value": v, "origin": origin} for k, (v, origin) in chosen.items()], "next": None}
 
     async def put(key: Name, value: Value) -> Result:
         """Write a setting into the config file; it is in force after a restart."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -10,7 +10,7 @@ import trio
 
 from node.observe.health import Finding, Health
 from node.rpc.method import Method
-from node.rpc.values import Result, items, shown
+from node.rpc.values import Name, Result, items, shown
 
 ASK_S = 6.0  # the chain may be slow; the home screen is not
 
@@ -29,11 +29,18 @@ class Facts(Protocol):
     """Where the status comes from; `facts` gathers what the services know of themselves at once."""
 
     async def facts(self) -> dict[str, Any]:
-        """peer_id, address, listen, peers, shard, wallet, block, market and warnings."""
+        """peer_id, address, listen, peers, shard, wallet, block, contracts, market and warnings."""
 
 
-def methods(about: About, facts: Facts, health: Health, stop: Callable[[], None]) -> list[Method]:
-    """Status, health, stop."""
+class Contracts(Protocol):
+    """The contracts in use, beside what the network's directory says."""
+
+    async def standings(self) -> Sequence[Any]: ...
+    async def follow(self, name: str) -> Any: ...
+
+
+def methods(about: About, facts: Facts, health: Health, contracts: Contracts, stop: Callable[[], None]) -> list[Method]:
+    """Status, health, contracts, follow, stop."""
 
     async def status() -> Result:
         """What this node is and how it does, on one screen."""
@@ -41,21 +48,38 @@ def methods(about: About, facts: Facts, health: Health, stop: Callable[[], None]
         with trio.move_on_after(ASK_S):
             known = await facts.facts()
             known["warnings"] = [_warning(finding) for finding in await health.report() if not finding.ok]
-        chain = {"id": about.chain_id, "block": known.pop("block", None)}
+        chain = {"id": about.chain_id, "block": known.pop("block", None), "contracts": known.pop("contracts", {})}
         constant = {"version": about.version, "network": about.network, "datadir": about.datadir}
         return {**constant, "started_at": shown(about.started_at, "started_at"), **shown(known), "chain": chain}
 
     async def healthy() -> Result:
-        """Every check, whether it is met, and what to do if not."""
+        """Every check, whether it is met, and what to do if not. What is advisory warns; the node does its work."""
         findings = await health.report()
-        return {"ok": all(finding.ok for finding in findings), **items(findings)}
+        return {"ok": not any(finding.fails for finding in findings), **items(findings)}
+
+    async def deployed() -> Result:
+        """The contracts this node works with, and what the network's directory says of each: now, and announced."""
+        return items(await contracts.standings())
+
+    async def follow(name: Name) -> Result:
+        """Work with the contract that the directory names for `name` now, from the next start on.
+
+        Refused while this node has money in the old one.
+        """
+        return {**shown(await contracts.follow(name)), "restart": True}
 
     async def end() -> Result:
         """Stop this node in good order; the answer comes before the end."""
         stop()
         return {"stopping": True}
 
-    return [Method("node.status", status), Method("node.health", healthy), Method("node.stop", end)]
+    return [
+        Method("node.status", status),
+        Method("node.health", healthy),
+        Method("node.contracts", deployed),
+        Method("node.follow", follow),
+        Method("node.stop", end),
+    ]
 
 
 def _warning(finding: Finding) -> str:

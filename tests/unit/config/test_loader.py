@@ -178,3 +178,15 @@ def test_every_setting_is_read_by_somebody() -> None:
     for section, kind in SECTIONS.items():
         for key in kind.__struct_fields__:
             assert re.search(rf"\.{key}\b", code), f"nobody reads {section}.{key}: a setting without effect is a lie"
+
+
+def test_a_directory_stands_for_the_other_contracts(tmp_path: Path) -> None:
+    lines = [line for line in FILLED.splitlines() if not line.startswith(("bank", "sale", "models"))]
+    path = tmp_path / "g.toml"
+    path.write_text("\n".join(lines))
+    profile = load_settings(tmp_path, str(path), environ={}).settings.profile
+    assert profile.contracts.bank == ""
+    require_filled(profile, str(path))
+    path.write_text("\n".join(line for line in lines if not line.startswith("directory")))
+    with pytest.raises(NetworkUnfilled, match=r"contracts\.sale.*contracts\.directory"):
+        require_filled(load_settings(tmp_path, str(path), environ={}).settings.profile, str(path))
