@@ -67,11 +67,13 @@ class Purchases:
         store: Deals,
         watch: ChainWatch,
         policy: Policy,
+        warn: Callable[[int], Awaitable[None]],
         events: Any,
         clock: Callable[[], int],
     ) -> None:
         self._chain = chain
         self._policy = policy
+        self._warn = warn
         self._transactor = transactor
         self._acting = acting
         self._catalog = catalog
@@ -91,14 +93,21 @@ class Purchases:
             for row in await self._store.unfinished("buyer"):
                 self._restored(row).resume()
                 log.info("purchase resumes", deal=row.deal, state=row.state)
+            await self._warn_again()
             task_status.started()
             try:
                 await trio.sleep_forever()
             finally:
                 self._nursery = None
 
+    async def _warn_again(self) -> None:
+        """Faults that were proved here and may not be counted yet."""
+        for row in await self._store.in_state("buyer", [Buyer.DISPUTED]):
+            self._spawn(self._warn, int(row.sale) >> 64)
+
     def resume(self) -> None:
         """Begin again what every open purchase waits for: after an unlock, calls need not rest any longer."""
+        self._spawn(self._warn_again)
         for runner in list(self._runners.values()):
             runner.resume()
 
@@ -223,6 +232,8 @@ class Purchases:
         if over:
             log.info("purchase is over", deal=deal, state=state.phase, reason=state.reason)
             self._runners.pop(deal, None)
+            if state.phase is Buyer.DISPUTED:
+                self._spawn(self._warn, state.terms.offer_no)
         else:
             self._runners[deal] = runner
 

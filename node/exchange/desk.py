@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from contracts.bindings.sale import SaleState
+from contracts.chain import Chain
+from contracts.errors import ChainError
 from node.exchange.acting import Sample
 from node.exchange.buyer import Purchases, Saved
 from node.exchange.errors import NoSuchDeal
@@ -11,8 +14,8 @@ from node.journal.deals import Deal, Deals
 from node.journal.transactions import Transactions
 from protocols.exchange import machine
 from protocols.exchange.events import Call
-from protocols.exchange.purchase import BuyerState
-from protocols.exchange.selling import SellerState
+from protocols.exchange.purchase import Buyer, BuyerState
+from protocols.exchange.selling import Seller, SellerState
 
 MINED = ("done", "reverted")
 CALLS = frozenset(Call)  # one of them stands in the key of every transaction of a deal
@@ -35,7 +38,11 @@ class DealTx(msgspec.Struct, frozen=True):
 
 
 class DealView(msgspec.Struct, frozen=True):
-    """A deal without its secrets. `over`: nothing can follow. `bytes` is the payload's size."""
+    """A deal without its secrets. `over`: nothing follows by itself. `bytes` is the payload's size.
+
+    `held_wei` of the price stays in the contract until `ripens_at` (UTC seconds), and goes back to the buyer when a
+    fault of the offer is proved before. Told for one deal, not in lists.
+    """
 
     deal: str
     role: str
@@ -53,6 +60,8 @@ class DealView(msgspec.Struct, frozen=True):
     steps: list[DealStep]
     created_at: int
     updated_at: int
+    held_wei: str = "0"
+    ripens_at: int = 0
 
 
 class _Mined(msgspec.Struct, frozen=True):
@@ -62,7 +71,8 @@ class _Mined(msgspec.Struct, frozen=True):
 class DealDesk:
     """What the `deals` methods call."""
 
-    def __init__(self, purchases: Purchases, store: Deals, transactions: Transactions) -> None:
+    def __init__(self, chain: Chain, purchases: Purchases, store: Deals, transactions: Transactions) -> None:
+        self._chain = chain
         self._purchases = purchases
         self._store = store
         self._transactions = transactions
@@ -80,11 +90,27 @@ class DealDesk:
         await self._purchases.dispute(deal)
 
     async def view(self, deal: str) -> DealView:
-        """One deal. Raises NoSuchDeal."""
+        """One deal, and what the contract holds back of its price. Raises NoSuchDeal."""
         row = await self._store.get(deal)
         if row is None:
             raise NoSuchDeal(f"no deal {deal} here")
-        return await self._show(row)
+        view = await self._show(row)
+        try:
+            held_wei, ripens_at = await self._held(row)
+        except ChainError:  # the deal is shown all the same
+            return view
+        return msgspec.structs.replace(view, held_wei=str(held_wei), ripens_at=ripens_at)
+
+    async def _held(self, row: Deal) -> tuple[int, int]:
+        """The held share of a paid price and when it is the seller's; 0 once it is, or somebody's else."""
+        if row.state not in (Seller.PAID, Buyer.SETTLED):
+            return 0, 0
+        paid = await self._chain.sale.sale(int(row.sale))
+        window_s = await self._chain.sale.feedback_window()
+        ripens_at = (paid.deadline // window_s + 2) * window_s  # `deadline` is when it was paid
+        if paid.state != SaleState.PAID or await self._chain.timestamp() >= ripens_at:
+            return 0, 0
+        return await self._chain.sale.held_share(paid.price_wei), ripens_at
 
     async def newest(self, limit: int) -> list[DealView]:
         """The newest deals first."""

@@ -25,6 +25,12 @@ BOND = "bond:"
 PARENT = "parent:"
 
 
+class Counter(Protocol):
+    """Tells the chain's Reputation of the sales that earned."""
+
+    async def count_sales(self) -> int: ...
+
+
 class Claims(Protocol):
     """Shares of models' revenue, found and claimed by the models' room."""
 
@@ -40,6 +46,16 @@ class Owed(msgspec.Struct, frozen=True):
 
     source: str
     amount_wei: str
+
+
+class Held(msgspec.Struct, frozen=True):
+    """The share of an own offer's paid prices that the contract holds until buyers have looked; all of it is ripe at
+    `ripens_at` (UTC seconds) at the latest, unless a fault is proved before.
+    """
+
+    offer_no: int
+    amount_wei: str
+    ripens_at: int
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -63,6 +79,7 @@ class Rewards:
         models: Claims,
         epochs: Epochs,
         stakes: Stakes,
+        standing: Counter,
     ) -> None:
         self._wallet = wallet
         self._chain = chain
@@ -71,6 +88,7 @@ class Rewards:
         self._models = models
         self._epochs = epochs
         self._stakes = stakes
+        self._standing = standing
 
     async def list(self) -> list[Owed]:
         """What could be claimed now; sources that owe nothing are left out."""
@@ -88,7 +106,19 @@ class Rewards:
         parents = [owed for owed in await self._models.claimable() if owed.source.startswith(PARENT)]
         first = [owed for owed in (*await self._bonds(), *parents) if owed.amount_wei != "0"]
         done = [await self._claim(owed) for owed in first] + await self._claim_epochs()
-        return done + [await self._claim(owed) for owed in await self.list()]
+        done += [await self._claim(owed) for owed in await self.list()]
+        if any(claimed.source == "sales" for claimed in done):
+            await self._standing.count_sales()
+        return done
+
+    async def held(self) -> builtins.list[Held]:
+        """What the sales have earned and the contract still holds, by offer."""
+        amounts = {number: await self._chain.sale.held(number) for number in await self._numbers()}
+        if not any(amounts.values()):
+            return []
+        window_s = await self._chain.sale.feedback_window()
+        ripe = (await self._chain.timestamp() // window_s + 2) * window_s  # KeySale: held for one to two windows
+        return [Held(number, str(amount), ripe) for number, amount in amounts.items() if amount]
 
     async def _bonds(self) -> builtins.list[Owed]:
         """The bonds of closed offers that may leave: no sale is open and the time to look at the last one is over."""

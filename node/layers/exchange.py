@@ -14,8 +14,10 @@ from node.exchange.desk import DealDesk
 from node.exchange.forgetting import BoughtKeys
 from node.exchange.importer import ShardImporter
 from node.exchange.seller import Sales
+from node.exchange.standing import Standing
 from node.exchange.watch import ChainWatch
 from node.journal.confirmations import Confirmations
+from node.journal.counted import Counted
 from node.journal.cursors import Cursors
 from node.journal.deals import Deals
 from node.journal.transactions import Transactions
@@ -40,6 +42,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     sales: Sales
     desk: DealDesk
     deals: Deals
+    standing: Standing
 
 
 async def open_exchange(base: Base, carriage: Carriage, market: Market, money: Money) -> Exchange:
@@ -63,6 +66,7 @@ async def open_exchange(base: Base, carriage: Carriage, market: Market, money: M
         spend=money.wallet.spend,
         sign=base.wallet.sign,
     )
+    standing = Standing(chain, base.transactor, Counted(base.journal))
     window_s, chosen = await chain.sale.deliver_window(), base.settings.exchange
     purchases = Purchases(
         chain=chain,
@@ -75,6 +79,7 @@ async def open_exchange(base: Base, carriage: Carriage, market: Market, money: M
             confirm_margin_s=min(CONFIRM_MOST_S, window_s // CONFIRM_SHARE),
             max_disputes_lost=chosen.max_disputes_lost,
         ),
+        warn=standing.count_fault,
         events=base.events,
         clock=now,
     )
@@ -102,8 +107,8 @@ async def open_exchange(base: Base, carriage: Carriage, market: Market, money: M
     market.erasure.on_forget(BoughtKeys(deals, carriage.blocks).forget)
     for service in (purchases, sales, watch):
         await base.nursery.start(service.serve)
-    desk = DealDesk(purchases, deals, Transactions(base.journal))
-    return Exchange(purchases=purchases, sales=sales, desk=desk, deals=deals)
+    desk = DealDesk(chain, purchases, deals, Transactions(base.journal))
+    return Exchange(purchases=purchases, sales=sales, desk=desk, deals=deals, standing=standing)
 
 
 def derived(seed: bytes, purpose: bytes) -> bytes:

@@ -66,6 +66,7 @@ def open_learning(base: Base, carriage: Carriage, market: Market, exchange: Exch
         models=models,
         epochs=epochs,
         stakes=stakes,
+        standing=exchange.standing,
     )
     insights = Insights(
         shard=carriage.shard,

@@ -24,6 +24,7 @@ from node.market.gossip import Gossip
 from node.market.offers import OfferPolicy, Offers
 from node.market.previews import Previews
 from node.market.search import Search
+from node.market.sellers import Sellers
 from node.market.supply import SupplyDesk
 from node.refine import Refiner
 from node.refine.rules import Rules
@@ -40,6 +41,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     demands: DemandDesk
     supply: SupplyDesk
     search: Search
+    sellers: Sellers
 
 
 async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
@@ -109,6 +111,8 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
         price_wei=base.settings.market.search_price_wei,
         clock=now,
     ).serve()
+    sellers = Sellers(base.chain.reputation, now)
+    await base.nursery.start(sellers.serve)
     await catalog.load()
     await demands.load()
     await offers.load()
@@ -123,6 +127,7 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
         demands=demands,
         supply=supply,
         search=search,
+        sellers=sellers,
     )
 
 

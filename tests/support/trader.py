@@ -23,6 +23,7 @@ from node.exchange.buyer import Policy, Purchases
 from node.exchange.desk import DealDesk
 from node.exchange.importer import ShardImporter
 from node.exchange.seller import Sales
+from node.exchange.standing import Standing
 from node.exchange.watch import ChainWatch
 from node.feedback.border import Border
 from node.feedback.epochs import Epochs
@@ -33,6 +34,7 @@ from node.feedback.tickets import Tickets
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
 from node.journal.confirmations import Confirmations
+from node.journal.counted import Counted
 from node.journal.cursors import Cursors
 from node.journal.deals import Deals
 from node.journal.demands import Demands as DemandStore
@@ -123,6 +125,8 @@ class Trader:
         offers: Offers,
         purchases: Purchases,
         sales: Sales,
+        batches: Batches,
+        transactions: Transactions,
         desk: DealDesk,
         deals: Deals,
         publications: Publications,
@@ -145,6 +149,8 @@ class Trader:
         self.offers = offers
         self.purchases = purchases
         self.sales = sales
+        self.batches = batches
+        self.transactions = transactions
         self.desk = desk
         self.deals = deals
         self.publications = publications
@@ -176,7 +182,7 @@ class Trader:
 @asynccontextmanager
 async def open_trader(
     peer: str, key: bytes, hub: Hub, pantry: Pantry, folder: Path, rpc_url: str, deployment: Deployment,
-    *, preview_wei: int = 0, confirm_wait_s: float = 0.3, confirmations: int = 0,
+    *, preview_wei: int = 0, confirm_wait_s: float = 0.3, confirmations: int = 0, policy: Policy = Policy(),  # noqa: B008 (frozen)
 ) -> AsyncIterator[Trader]:  # fmt: skip
     """A trader that trades until the block ends; opened again on the same folder it goes on."""
     folder.mkdir(exist_ok=True)
@@ -204,9 +210,11 @@ async def open_trader(
             chain=chain, transactor=transactor, wire=wire, blocks=pantry, importer=ShardImporter(shard, embedder),
             scorer=score_record, spend=_unlimited, sign=account.sign,
         )  # fmt: skip
+        transactions = Transactions(journal)
+        standing = Standing(chain, transactor, Counted(journal))
         purchases = Purchases(
             chain=chain, transactor=transactor, acting=acting, catalog=catalog, store=deals, watch=watch,
-            policy=Policy(), events=events, clock=_now,
+            policy=policy, warn=standing.count_fault, events=events, clock=_now,
         )  # fmt: skip
         batches = Batches(
             chain=chain, transactor=transactor, store=Confirmations(journal),
@@ -248,7 +256,7 @@ async def open_trader(
         stakes = Stakes(wallet=account, chain=chain, transactor=transactor)
         rewards = Rewards(
             wallet=account, chain=chain, transactor=transactor, publications=publications, models=NoModels(),
-            epochs=epochs, stakes=stakes,
+            epochs=epochs, stakes=stakes, standing=standing,
         )  # fmt: skip
         answering.serve()
         nursery = await enter(trio.open_nursery())
@@ -264,8 +272,9 @@ async def open_trader(
         yield Trader(
             account=account, wire=wire, chain=chain, transactor=transactor, shard=shard, embedder=embedder,
             catalog=catalog, gossip=gossip, offers=offers, purchases=purchases, sales=sales,
-            desk=DealDesk(purchases, deals, Transactions(journal)), deals=deals, publications=publications,
-            demands=demands, search=search, feedback=feedback, rewards=rewards, lanes=lanes, till=till, events=events,
+            batches=batches, transactions=transactions, desk=DealDesk(chain, purchases, deals, transactions),
+            deals=deals, publications=publications, demands=demands, search=search, feedback=feedback,
+            rewards=rewards, lanes=lanes, till=till, events=events,
         )  # fmt: skip
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
+from contracts.bindings.reputation import Facts
 from node.embed import Embedder
 from node.market.catalog import Catalog, Listed
 from node.market.draft import Filter
 from node.market.offers import Offers
+from node.market.sellers import Sellers
 from node.market.sketch import closeness
 from node.rpc.errors import InvalidParams
 from node.rpc.method import Method
@@ -18,7 +20,9 @@ from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, page, sho
 from protocols.offers.offer import Offer
 
 
-def methods(offers: Offers, catalog: Catalog, embedder: Embedder, whose: Callable[[], str]) -> list[Method]:
+def methods(
+    offers: Offers, catalog: Catalog, sellers: Sellers, embedder: Embedder, whose: Callable[[], str]
+) -> list[Method]:
     """Publish, list, get, withdraw. `whose` is the own address, '' without a wallet."""
 
     async def publish(
@@ -45,22 +49,28 @@ def methods(offers: Offers, catalog: Catalog, embedder: Embedder, whose: Callabl
         limit: Limit = 100,
         after: Name | None = None,
     ) -> Result:
-        """Open offers, newest first; with `query` the nearest in meaning first."""
+        """Open offers, newest first; with `query` the nearest in meaning first, less so of who lost disputes."""
         found = [one for one in catalog.every(Offer) if domain in (None, one.body.domain)]
         if mine is not None:
             found = [one for one in found if (one.item.signer == whose()) is mine]
         scores: dict[str, float] = {}
         if query is not None:
             (vector,) = await embedder.embed([query], query=True)
-            scores = {one.item.id: closeness(vector, one.body.sketch) for one in found}
+            scores = {
+                one.item.id: closeness(vector, one.body.sketch) * sellers.weight(one.item.signer) for one in found
+            }
         found.sort(key=lambda one: (-scores.get(one.item.id, 0.0), -one.body.created_at, one.item.id))
-        views = [view(one, whose(), scores.get(one.item.id)) for one in _behind(found, after)]
-        return page(views[: limit + 1], limit, "offer")
+        kept = list(_behind(found, after))[: limit + 1]
+        views = [
+            {**view(one, whose(), scores.get(one.item.id)), **_record(sellers.known(one.item.signer))} for one in kept
+        ]
+        return page(views, limit, "offer")
 
     async def get(offer: Name) -> Result:
-        """One offer with the price that the chain quotes for its dataset now."""
+        """One offer with the price that the chain quotes for its dataset now, and what it has counted of the seller."""
         found = offers.get(offer)
-        return {**view(found, whose()), "quote_wei": str(await offers.quote(offer))}
+        record = _record(await sellers.look(found.item.signer))
+        return {**view(found, whose()), "quote_wei": str(await offers.quote(offer)), **record}
 
     async def withdraw(offer: Name) -> Result:
         """Take an own offer off the market; sales that are open go on."""
@@ -82,6 +92,14 @@ def view(listed: Listed[Offer], own: str, score: float | None = None) -> Result:
     who = {"peer": listed.item.peer, "seller": listed.item.signer, "mine": bool(own) and listed.item.signer == own}
     near = {} if score is None else {"score": round(float(score), 6)}
     return {"offer": listed.item.id, **shown_body, **who, **near}
+
+
+def _record(facts: Facts | None) -> Result:
+    """What the chain has counted of a seller; nothing when it was not read yet."""
+    if facts is None:
+        return {}
+    counted = {"sold": facts.sold, "sold_wei": str(facts.sold_wei), "disputes_lost": facts.disputes_lost}
+    return {"record": {**counted, "since_at": facts.since}}
 
 
 def _behind(found: list[Listed[Offer]], after: str | None) -> Iterable[Listed[Offer]]:

@@ -13,7 +13,7 @@ def methods(rewards: Rewards, stakes: Stakes) -> list[Method]:
 
     async def listed() -> Result:
         """What could be claimed now: sales, feedback, epochs of rewards, shares of models' revenue, stake set free."""
-        return items(await rewards.list())
+        return {**items(await rewards.list()), "held": shown(await rewards.held())}
 
     async def claim() -> Result:
         """Claim everything."""
