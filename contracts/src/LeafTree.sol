@@ -10,7 +10,7 @@ library LeafTree {
     function root(bytes32[] memory nodes) internal pure returns (bytes32) {
         uint256 width = nodes.length;
         while (width > 1) {
-            uint256 above;
+            uint256 above = 0;
             for (uint256 i; i < width; i += 2) {
                 bytes32 left = nodes[i];
                 nodes[above++] = i + 1 < width ? Hashes.commutativeKeccak256(left, nodes[i + 1]) : left;

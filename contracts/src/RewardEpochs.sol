@@ -172,7 +172,7 @@ abstract contract RewardEpochs is RewardTypes {
     function _commit(Account[] calldata accounts) private view returns (bytes32 root, uint256 total) {
         if (accounts.length == 0) revert NoAccounts();
         bytes32[] memory leaves = new bytes32[](accounts.length);
-        address last;
+        address last = address(0);
         for (uint256 i; i < accounts.length; ++i) {
             Account calldata account = accounts[i];
             if (account.payer <= last) revert NotAscending();
@@ -187,7 +187,7 @@ abstract contract RewardEpochs is RewardTypes {
 
     function _settled(Line[] calldata lines) private pure returns (uint256 sum) {
         if (lines.length > MAX_LINES) revert TooManyLines();
-        bytes32 last;
+        bytes32 last = 0;
         for (uint256 i; i < lines.length; ++i) {
             if (lines[i].modelId <= last) revert NotAscending();
             last = lines[i].modelId;

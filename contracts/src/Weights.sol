@@ -45,7 +45,7 @@ library Weights {
     {
         uint256 shared = WHOLE - _checkForm(datasets, weightsPpm);
         uint256[] memory facts = new uint256[](datasets.length);
-        uint256 all;
+        uint256 all = 0;
         for (uint256 i; i < facts.length; ++i) {
             if (datasets[i] == 0) continue;
             (uint256 value, address owner) = _activeFact(registry, datasets[i]);
@@ -71,7 +71,7 @@ library Weights {
         uint256 n = datasets.length;
         ruled = new uint32[](n);
         uint256[] memory upTo = new uint256[](n); // facts of this dataset and those before it
-        uint256 all;
+        uint256 all = 0;
         for (uint256 i; i < n; ++i) {
             if (datasets[i] != 0) {
                 // slither-disable-next-line unused-return
@@ -81,7 +81,7 @@ library Weights {
             upTo[i] = all;
         }
         uint256 own = all == 0 ? WHOLE : datasets[0] == 0 ? weightsPpm[0] / 2 : 0;
-        uint256 given;
+        uint256 given = 0;
         for (uint256 i; i < n; ++i) {
             uint256 to = own + (all == 0 ? 0 : (WHOLE - own) * upTo[i] / all);
             ruled[i] = uint32(to - given);
@@ -94,7 +94,7 @@ library Weights {
         uint256 n = datasets.length;
         if (n == 0 || n != weightsPpm.length) revert NoWeights();
         if (n > MAX_DATASETS) revert TooManyDatasets();
-        uint256 sum;
+        uint256 sum = 0;
         for (uint256 i; i < n; ++i) {
             if (i != 0 && datasets[i] <= datasets[i - 1]) revert DatasetsNotAscending();
             sum += weightsPpm[i];
