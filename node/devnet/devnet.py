@@ -30,10 +30,12 @@ Say = Callable[[str], None]
 class Devnet:
     """The network in one folder."""
 
-    def __init__(self, places: Places, say: Say) -> None:
+    def __init__(self, places: Places, say: Say, *, parameters: Parameters | None = None) -> None:
+        """`parameters` are a new devnet's; the shipped template's if there are none."""
         self.places = places
         self.processes = Processes(places.processes)
         self._say = say
+        self._parameters = parameters
 
     def up(self, count: int) -> list[dict[str, Any]]:
         """Chain, contracts, bootstrap node and `count` nodes; the status of each node. Raises DevnetError."""
@@ -115,7 +117,7 @@ class Devnet:
 
         self._say("contracts are deployed")
         url = self._started_url()
-        deployment = deploy(url, TEST_KEYS[0], deploy_params(template()))
+        deployment = deploy(url, TEST_KEYS[0], deploy_params(self._parameters or template()))
         network_file.write(
             self.places.network_file,
             chain_id=deployment.chain_id,

@@ -1,15 +1,15 @@
 """Who could cheat whom (DESIGN §5), between real daemons: sellers, and one buyer, whose nodes were rewritten to cheat.
 
 Each story starts an adversary (tests/support/adversary), lets him do it to people who run the product, and ends with
-what the chain and the shards say: who has what, and the most that was lost. Paying for use is test_cheats_use.py,
-feedback is test_cheats_feedback.py; all rows stand in tests/support/adversary/table.py.
+what the chain and the shards say: who has what, and the most that was lost. Paying for use is test_cheats_use.py
+and test_cheats_vouchers.py, feedback test_cheats_feedback.py; all rows stand in tests/support/adversary/table.py.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from tests.e2e import test_cheats_feedback, test_cheats_use
+from tests.e2e import test_cheats_feedback, test_cheats_use, test_cheats_vouchers
 from tests.support.adversary.scene import ALICE, BOB, CAROL, EACH, Lot, Scene
 from tests.support.adversary.table import STORIES, Row, story
 from tests.support.cluster import Cluster
@@ -31,7 +31,7 @@ def scene(cluster: Cluster) -> Scene:
 def test_every_row_has_its_story() -> None:
     told = {name for stories in STORIES.values() for name in stories}
     assert [row.name for row in Row if not STORIES[row]] == []
-    for module in (test_cheats_use, test_cheats_feedback):
+    for module in (test_cheats_use, test_cheats_vouchers, test_cheats_feedback):
         mine = {f"{module.__name__}.{name}" for name in vars(module) if name.startswith("test_")}
         assert mine <= told, mine - told
 

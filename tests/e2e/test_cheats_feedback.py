@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.support.adversary.scene import ALICE, BOB, CAROL, MALLORY, Lot, Scene
+from tests.support.adversary.stage import DEPOSIT, UNIT, Stage, stage_of
 from tests.support.adversary.table import Row, story
 from tests.support.client import CallFailed
-from tests.support.cluster import Cluster, wait_for
+from tests.support.cluster import REWARD_CHALLENGE_S, Cluster, wait_for
 
 pytestmark = [pytest.mark.chain, pytest.mark.e2e]
 
@@ -72,6 +73,11 @@ class Market:
         return {one["feedback"]: bool(one["ticket_ok"]) for one in items}
 
 
+@pytest.fixture
+def stage(cluster: Cluster) -> Stage:
+    return stage_of(cluster)
+
+
 @pytest.fixture(scope="module")
 def market(cluster: Cluster) -> Market:
     return Market(Scene(cluster, "cheats-said"))
@@ -108,6 +114,41 @@ def test_a_node_of_its_own_gives_no_rating_without_a_ticket(market: Market) -> N
     with pytest.raises(CallFailed) as refused:
         carol.call("feedback.give", subject=market.good.offer, receipt="4711", rating=5)
     assert refused.value.kind == "no_ticket"
+
+
+@story(Row.FAKE_FEEDBACK)
+def test_a_rating_of_a_model_that_was_never_paid_is_heard_by_nobody(stage: Stage) -> None:
+    scene, model = stage.scene, stage.models[ALICE]
+    mallory = scene.stranger("rates-unbought")
+    stage.knows(mallory, model)
+    given = scene.client(mallory).call("feedback.give", subject=model.id, receipt=model.id, rating=1)
+    assert (given["state"], given["reward_wei"]) == ("told", "0")
+    time.sleep(TOLD_S)
+    for name in (ALICE, BOB, CAROL):
+        heard = scene.client(name).call("feedback.list", subject=model.id)["items"]
+        assert given["feedback"] not in {one["feedback"] for one in heard}
+
+
+@story(Row.FAKE_FEEDBACK)
+def test_a_proposal_of_rewards_for_what_was_never_paid_costs_its_proposer_his_stake(stage: Stage) -> None:
+    scene, model, view = stage.scene, stage.models[ALICE], stage.scene.cluster.view
+    pool, stake = scene.cluster.devnet.facts()["contracts"]["rewards"], view("rewards", "proposerStake")
+    stage.deposit(BOB, DEPOSIT)  # what somebody really pays burns a fee: there is something to take
+    scene.client(BOB).call("models.call", model=model.id, input=["the sleeves are soft"] * 20)
+    assert stage.settle(model) >= 20 * UNIT
+    honest = {name: scene.address(name) for name in (ALICE, BOB, CAROL)}
+    credit = sum(view("stakes", "credit", who) for who in honest.values())
+    rewarded = view("rewards", "rewarded")
+    mallory = scene.stranger(f"counts-the-unpaid:{model.id}")
+    address, before = scene.address(mallory), scene.purse(mallory)
+    wait_for(lambda: sum(view("stakes", "credit", who) for who in honest.values()) > credit, "somebody to refute it")
+    assert sum(view("stakes", "credit", who) for who in honest.values()) == credit + stake // 2  # the other half burns
+    assert view("stakes", "bound", address, pool) == 0
+    scene.cluster.leap(REWARD_CHALLENGE_S + 1)
+    assert scene.client(mallory).call("rewards.claim")["items"] == []
+    assert view("rewards", "rewarded") == rewarded
+    assert before.token_wei - scene.purse(mallory).token_wei == stake
+    scene.assert_balanced()
 
 
 def bought(scene: Scene, lot: Lot) -> str:

@@ -12,6 +12,7 @@ import itertools
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 from zlib import crc32
 
 from contracts.abi import Abi
@@ -24,9 +25,10 @@ ALICE, BOB, CAROL, MALLORY = "alice", "bob", "carol", "mallory"
 DOMAIN = "cheats"
 EACH = 12  # records of a lot
 PATIENCE_S = 60
-FURTHER = {"models": "ModelRegistry", "oracle": "PriceOracle", "rewards": "RewardPool"}
+FURTHER = {"models": "ModelRegistry", "oracle": "PriceOracle", "rewards": "RewardPool", "stakes": "StakeVault"}
 
 STRANGERS = itertools.count(1)  # each has a wallet of his own
+SOFTWARE: WeakKeyDictionary[Cluster, dict[str, str]] = WeakKeyDictionary()  # who runs what
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Scene:
         self.cluster = cluster
         self.domain = domain
         cluster.abis.update({key: Abi(load(name).abi) for key, name in FURTHER.items()})
-        self._software: dict[str, str] = {}
+        self._software = SOFTWARE.setdefault(cluster, {})
         self._seed = 0
         self._guest = ""
 
@@ -78,11 +80,11 @@ class Scene:
 
     def _runs(self, name: str, behaviour: str) -> Client:
         alive = self.cluster.alive(name)
-        if alive and self._software.get(name) == behaviour:
-            return self.cluster.client(name)
-        self.departs(name)
-        client = self.cluster.start(name, cheat=behaviour)
-        self._software[name] = behaviour
+        if not (alive and self._software.get(name) == behaviour):
+            self.departs(name)
+            self.cluster.start(name, cheat=behaviour)
+            self._software[name] = behaviour
+        client = self.cluster.client(name)
         client.call("domains.follow", domain=self.domain)
         return client
 
