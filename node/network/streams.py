@@ -24,7 +24,7 @@ from node.network.errors import (
 )
 from node.network.host import drop
 from node.network.pipes import BATCH_BYTES
-from node.network.substrate import READ_BYTES, read_into, shielded
+from node.network.substrate import READ_BYTES, read_into, shielded, widen
 from protocols.codec import Message, decode, encode
 from protocols.errors import Malformed
 from protocols.framing import HEADER_BYTES, frame, frame_length
@@ -97,6 +97,10 @@ class Dialogue:
         except Malformed as err:
             raise ReplyTooLarge(f"{self.peer}: {err}") from err
         return length
+
+    def widen(self, window_bytes: int) -> None:
+        """Take so much ahead of our reading; for who asks only for what he has room for."""
+        widen(self._stream, window_bytes)
 
     async def _fill(self, target: memoryview) -> None:
         at = min(len(target), len(self._ahead))

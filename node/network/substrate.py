@@ -106,6 +106,12 @@ def shielded(seconds: float) -> trio.CancelScope:
     return scope
 
 
+def widen(stream: Any, window_bytes: int) -> None:
+    """Let a peer that really streams have so much on its way to us; for a stream whose user bounds it in other ways."""
+    if _installed:
+        stream.muxed_stream._most_window = window_bytes
+
+
 async def read_into(stream: Any, target: memoryview) -> int:
     """Read at least one byte of a stream into `target`; raises what `stream.read` raises, at the end of it too."""
     muxed = stream.muxed_stream
@@ -176,10 +182,11 @@ async def _credit(self: Any, *, bytes_read: int = 0) -> None:
     self._pending_recv_release += bytes_read
     pending = self._pending_recv_release
     grow = 0
-    if self.target_recv_window < RECEIVE_WINDOW and pending >= READ_BYTES // 4:
+    most = self.__dict__.get("_most_window", RECEIVE_WINDOW)
+    if self.target_recv_window < most and pending >= READ_BYTES // 4:
         # the peer really streams: open the window once
-        grow = RECEIVE_WINDOW - self.target_recv_window
-        self.target_recv_window = RECEIVE_WINDOW
+        grow = most - self.target_recv_window
+        self.target_recv_window = most
     elif pending < self.target_recv_window // 2:
         return
     self._pending_recv_release = 0

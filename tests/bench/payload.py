@@ -1,0 +1,168 @@
+"""A payload from node to node, verified and stored: `python -m tests.bench.payload [--sizes 20 200 1000] [--runs 3]`.
+
+Beside it, in the same run and in turns so that a loaded machine slows all of them: real Kubo to real Kubo (the same
+bytes, from its disk to its disk), asyncio with TLS 1.3 and raw trio TCP (from memory to nowhere: what the line gives).
+`--memory 2000` carries one payload of that many MB and prints what both ends' memory grew by. `--cores 0 1` pins all
+processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+import trio
+
+from node.blocks import open_embedded
+from protocols.ids import Cid
+from tests.bench.network import MEGABYTE, Servers, _certificate, _push_tcp, _push_tls, _tcp_server, _tls_server
+from tests.support import kubo
+from tests.support.network import member
+
+TIMEOUT_S = 600
+
+
+def _memory() -> int:
+    """The most this process has held since the last reset, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("no VmHWM: not Linux")
+
+
+def _reset_memory() -> int:
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is held now
+    return _memory()
+
+
+def _provider(pipe: Any, folder: str) -> None:
+    """Adds the files it is told of and serves them."""
+
+    async def main() -> None:
+        async with member("bench-provider") as network, open_embedded(Path(folder) / "ours-a", network) as blocks:
+            pipe.send(network.addresses[0])
+            idle = _reset_memory()
+            while path := await trio.to_thread.run_sync(pipe.recv):
+                if path == "memory":
+                    pipe.send(_memory() - idle)
+                    continue
+                start = time.perf_counter()
+                cid = await blocks.add_file(Path(path))
+                pipe.send((cid, time.perf_counter() - start))
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    trio.run(main)
+
+
+async def _fetch(address: str, cid: Cid, size: int, folder: Path) -> tuple[float, int]:
+    """Seconds from asking to durable, and the bytes by which memory grew."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        async with member("bench-fetcher") as network, open_embedded(Path(place), network) as blocks:
+            peer = await network.connect(address)
+            idle = _reset_memory()
+            start = time.perf_counter()
+            await blocks.fetch_mapped(cid, providers=[peer], max_bytes=size, timeout_s=TIMEOUT_S)
+            return time.perf_counter() - start, _memory() - idle
+
+
+async def _kubo_to_kubo(source: Path, folder: Path, runs: int) -> list[float]:
+    taken = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            places = [Path(name) / side for side in ("one", "two")]
+            for place in places:
+                place.mkdir()
+            async with kubo.node(places[0]) as one, kubo.node(places[1]) as two:
+                cid = await one.add(source)
+                await two.connect(one.address)
+                start = time.perf_counter()
+                await two.get(cid, places[1] / "got")
+                taken.append(time.perf_counter() - start)
+            assert (places[1] / "got").stat().st_size == source.stat().st_size
+    return taken
+
+
+def _rate(size: int, taken: list[float]) -> float:
+    return size / MEGABYTE / statistics.median(taken)
+
+
+def _timed(runs: int, once: Callable[[], float]) -> list[float]:
+    return [once() for _ in range(runs)]
+
+
+def table(sizes: list[int], runs: int) -> None:
+    """One row a size: MB/s, and our ratio to each of the others."""
+    with Servers() as servers, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tcp, tls = servers.start(_tcp_server), servers.start(_tls_server, str(_certificate(folder)))
+        pipe, address = servers.talk(_provider, name)
+        print(f"load {os.getloadavg()[0]:.1f}, cores {sorted(os.sched_getaffinity(0))}, medians of {runs}")
+        print(f"{'payload':>9} {'add':>7} {'ours':>7} {'Kubo':>7} {'TLS':>7} {'TCP':>7}   MB/s", end="   ")
+        print("of Kubo  of TLS  of TCP")
+        for size in sizes:
+            source = folder / f"source{size}"
+            _random_file(source, size)
+            pipe.send(str(source))
+            cid, added = pipe.recv()
+            ours, secure, raw = [], [], []
+            for _ in range(runs):
+                ours.append(trio.run(_fetch, address, cid, size, folder)[0])
+                secure.append(asyncio.run(_push_tls(tls, size)))
+                raw.append(trio.run(_push_tcp, tcp, size))
+            rates = [_rate(size, taken) for taken in (ours, secure, raw)]
+            theirs = 0.0 if kubo.missing() else _rate(size, trio.run(_kubo_to_kubo, source, folder, min(runs, 2)))
+            row = f"{size // MEGABYTE:>6} MB {size / MEGABYTE / added:>7.0f} {rates[0]:>7.0f} {theirs:>7.0f}"
+            print(f"{row} {rates[1]:>7.0f} {rates[2]:>7.0f}", end="          ")
+            print(f"{rates[0] / (theirs or 1):>7.2f} {rates[0] / rates[1]:>7.2f} {rates[0] / rates[2]:>7.2f}")
+            source.unlink()
+        pipe.send("")
+
+
+def memory(size: int) -> None:
+    """One large payload: how much more than when idle each end holds at its worst."""
+    with Servers() as servers, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pipe, address = servers.talk(_provider, name)
+        source = folder / "source"
+        _random_file(source, size)
+        pipe.send(str(source))
+        cid, _ = pipe.recv()
+        taken, grew = trio.run(_fetch, address, cid, size, folder)
+        pipe.send("memory")
+        print(f"{size // MEGABYTE} MB in {taken:.1f} s ({size / MEGABYTE / taken:.0f} MB/s)", end="   ")
+        print(f"memory over idle: fetcher {grew / MEGABYTE:.0f} MB, provider {pipe.recv() / MEGABYTE:.0f} MB")
+        pipe.send("")
+
+
+def _random_file(path: Path, size: int) -> None:
+    with path.open("wb") as file:
+        for at in range(0, size, MEGABYTE):
+            file.write(os.urandom(min(MEGABYTE, size - at)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[20, 200], metavar="MB")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--memory", type=int, metavar="MB")
+    parser.add_argument("--cores", type=int, nargs="*")
+    given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    if given.cores:
+        os.sched_setaffinity(0, given.cores)
+    if given.memory:
+        memory(given.memory * MEGABYTE)
+    else:
+        table([size * MEGABYTE for size in given.sizes], given.runs)
+
+
+if __name__ == "__main__":
+    main()
