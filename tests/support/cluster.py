@@ -30,13 +30,15 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import msgspec
+
 from contracts import blocking
 from contracts.abi import Abi
 from contracts.artifact import load
 from contracts.books import Books, audit
 from node.devnet import nodes
 from node.devnet.chain import BLOCK_S, DevChain
-from node.devnet.devnet import Devnet, free_port
+from node.devnet.devnet import Devnet, free_port, template
 from node.devnet.places import BOOTSTRAP, NETWORK, Places
 from tests.support.client import CallFailed, Client
 from tests.support.killing import SENT, PowerCut, log_of
@@ -47,6 +49,7 @@ END_S = 60.0
 CLI_S = 60.0
 LOOK_S = 0.05
 TOKEN = 10**18
+REWARD_CHALLENGE_S = 600  # a demo does not wait for it; here a false proposal of rewards can be refuted
 CONTRACTS = {"token": "SchwungToken", "registry": "DataRegistry", "sale": "KeySale", "bank": "VoucherBank"}
 
 
@@ -71,7 +74,8 @@ class Cluster:
     """The network; see the module."""
 
     def __init__(self, folder: Path, texts: Sequence[str]) -> None:
-        self.devnet = Devnet(Places(folder / "net"), lambda _line: None)
+        patient = msgspec.structs.replace(template(), reward_challenge_window_s=REWARD_CHALLENGE_S)
+        self.devnet = Devnet(Places(folder / "net"), lambda _line: None, parameters=patient)
         self.model = write_model(folder / "model", texts)
         self.environ = {"SCHWUNG_DEVNET_DIR": str(self.devnet.places.root)}
         self.abis = {key: Abi(load(name).abi) for key, name in CONTRACTS.items()}
