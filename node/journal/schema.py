@@ -33,6 +33,8 @@ MIGRATIONS: tuple[str, ...] = (
     DROP TABLE feedback;
     ALTER TABLE feedback_2 RENAME TO feedback;
     """,
+    # catching up goes by domain; the catalogue fills the column when it loads
+    "ALTER TABLE catalog ADD COLUMN domain TEXT NOT NULL DEFAULT '';",
 )
 
 VERSION = len(MIGRATIONS) + 1

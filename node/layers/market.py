@@ -48,7 +48,7 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
     """Catalogue, gossip, offers, demands, search."""
     store, publications = CatalogStore(base.journal), Publications(base.journal)
     catalog = Catalog(store, base.context, now)
-    gossip = Gossip(catalog, store, carriage.network, base.wallet, base.context, base.events)
+    gossip = Gossip(catalog, store, carriage.network, base.wallet, base.context, base.events, now)
     offers = Offers(
         shard=carriage.shard,
         blocks=carriage.blocks,

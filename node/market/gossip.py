@@ -2,13 +2,15 @@
 
     /schwung/<network>/<offers|demands|models|feedback>/<domain>
 
-A node follows the domains it trades in; following another is one call. Gossip reaches whoever is there; peers that were
-away read the rest page by page over `/schwung/catalog/1`, as soon as they meet somebody and again every minute.
+A node follows the domains it trades in; following another is one call. Gossip reaches whoever is there; what was told
+while nobody listened is read from neighbours (`catching`). What is told is paced, so that nothing of a burst is lost on
+the way; an author who tells faster than that is refused at the first hop.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,20 +18,10 @@ import trio
 
 from node.journal.catalog import CatalogStore
 from node.market.catalog import Catalog, Listed
-from node.market.errors import CatalogFull
+from node.market.catching import CatchUp
 from node.market.kinds import KINDS, TOPICS, Body, Context
-from node.market.ports import Events, Message, Signer, Wire
-from node.network.errors import NetworkError
-from protocols.catalog.messages import (
-    MAX_PAGE_BYTES,
-    MAX_PAGE_ITEMS,
-    MAX_REPLY_BYTES,
-    MAX_REQUEST_BYTES,
-    PROTOCOL,
-    CatalogPage,
-    CatalogRequest,
-)
-from protocols.codec import decode, encode
+from node.market.pace import Authors, Bucket
+from node.market.ports import Events, Messages, Signer, Wire
 from protocols.envelope import Item, sign_item
 from protocols.errors import ProtocolError
 from protocols.ids import PeerId, parse_domain
@@ -39,12 +31,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MEET_INTERVAL_S = 1.0  # how soon a new peer is asked for what was missed
-CATCH_UP_INTERVAL_S = 60.0  # gossip may lose a message; nobody misses one for longer than this
-CATCH_UP_RETRY_S = 5.0  # two that dial one another at once lose a connection, and what was asked on it
 SWEEP_INTERVAL_S = 300.0
-PAGE_TIMEOUT_S = 15.0
-MAX_PAGES_A_ROUND = 200  # bounds what one peer can make us read in one go
+AT_ONCE = 64  # items heard together are kept in one write
+# libp2p's queues hold some hundred messages a peer; a burst beyond that would be dropped without a word.
+TELL_RATE, TELL_BURST = 50.0, 20.0  # items a second, items at once
+HEAR_RATE, HEAR_BURST = 100.0, 1_000.0  # of one author; who paces himself as we do never meets it
 
 Heard = Callable[[Listed[Body]], None]
 Guard = Callable[[Listed[Body]], Awaitable[bool]]
@@ -61,6 +52,7 @@ class Gossip:
         signer: Signer,
         context: Context,
         events: Events,
+        clock: Callable[[], int],
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -72,7 +64,16 @@ class Gossip:
         self._guards: list[Guard] = []
         self._follow_send, self._follow_receive = trio.open_memory_channel[tuple[str, trio.Event]](64)
         self._domains: dict[str, trio.Event] = {}
-        self._next: dict[PeerId, int] = {}
+        self._pace = Bucket(TELL_RATE, TELL_BURST)
+        self._authors = Authors(HEAR_RATE, HEAR_BURST)
+        self._catching = CatchUp(
+            catalog=catalog,
+            store=store,
+            wire=wire,
+            domains=lambda: self.domains,
+            admit=self._admit,
+            clock=clock,
+        )
 
     def on_item(self, heard: Heard) -> None:
         """Call `heard` for every item that is new to the catalogue, ours included."""
@@ -84,7 +85,7 @@ class Gossip:
 
     async def take(self, raw: bytes) -> None:
         """Admit an item that was refused at the border before, if it may be kept now."""
-        await self._admit(raw, None)
+        await self._admit([(raw, None)])
 
     @property
     def domains(self) -> list[str]:
@@ -118,25 +119,27 @@ class Gossip:
         """Keep and tell a signed item of ours; safe to repeat."""
         await self.follow(domain)
         listed = await self._catalog.admit(raw, self._wire.peer_id)
+        await self._pace.wait()
         await self._wire.publish(self._topic(topic, domain), raw)
         if listed is not None:
             self._tell(listed)
 
     async def serve(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen, answer and catch up until cancelled."""
-        self._wire.serve(PROTOCOL, self._answer, max_request_bytes=MAX_REQUEST_BYTES, concurrency=8)
+        await self._catching.serve()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow_as_told, nursery)
             for domain in await self._store.followed():
                 await self.follow(domain)
-            nursery.start_soon(self._catch_up)
+            nursery.start_soon(self._catching.run)
             nursery.start_soon(self._sweep)
             task_status.started()
 
     async def _follow_as_told(self, nursery: trio.Nursery) -> None:
         async for domain, ready in self._follow_receive:
             for topic in TOPICS:
-                messages = await self._wire.subscribe(self._topic(topic, domain), self._check)
+                check = partial(self._check, topic, domain)
+                messages = await self._wire.subscribe(self._topic(topic, domain), check)
                 nursery.start_soon(self._listen, messages)
             log.info("following", domain=domain)
             ready.set()
@@ -144,28 +147,45 @@ class Gossip:
     def _topic(self, topic: str, domain: str) -> str:
         return f"/schwung/{self._context.network}/{topic}/{domain}"
 
-    def _check(self, author: PeerId, data: bytes) -> bool:
+    def _check(self, topic: str, domain: str, author: PeerId, data: bytes) -> bool:
+        """Whether what an author tells on a topic may go on; cheap checks first."""
+        if author != self._wire.peer_id and not self._authors.take(author):
+            log.debug("an author tells too fast", peer=author)
+            return False
         try:
-            self._catalog.examine(data, author)
+            listed = self._catalog.examine(data, author)
         except ProtocolError as err:
             log.debug("item refused", peer=author, kind=err.kind, reason=str(err))
             return False
-        return True
+        return (KINDS[listed.item.kind].topic, listed.body.domain) == (topic, domain)
 
-    async def _listen(self, messages: AsyncIterable[Message]) -> None:
-        async for message in messages:
-            await self._admit(message.data, message.peer)
-
-    async def _admit(self, raw: bytes, author: PeerId | None) -> None:
-        try:
-            found = self._catalog.examine(raw, author)
-            if not all([await guard(found) for guard in self._guards]):
+    async def _listen(self, messages: Messages) -> None:
+        while True:
+            try:
+                message = await messages.receive()
+                batch = [(message.data, message.peer)]
+                while len(batch) < AT_ONCE:
+                    message = messages.receive_nowait()
+                    batch.append((message.data, message.peer))
+            except trio.WouldBlock:
+                pass
+            except trio.EndOfChannel:
                 return
-            listed = await self._catalog.admit(raw, author)
-        except (ProtocolError, CatalogFull) as err:
-            log.debug("item not kept", peer=author, kind=err.kind, reason=str(err))
-            return
-        if listed is not None:
+            await self._admit(batch)
+
+    async def _admit(self, heard: Sequence[tuple[bytes, PeerId | None]]) -> None:
+        """Keep what is valid, new and let in by the guards; tell of it."""
+        fresh: list[Listed[Body]] = []
+        for raw, author in heard:
+            await trio.lowlevel.checkpoint()  # a signature takes a tenth of a millisecond, a page has hundreds
+            try:
+                found = self._catalog.examine(raw, author)
+            except ProtocolError as err:
+                log.debug("item not kept", peer=author, kind=err.kind, reason=str(err))
+                continue
+            if not self._catalog.knows(found.item.id) and all([await guard(found) for guard in self._guards]):
+                fresh.append(found)
+        for listed in await self._catalog.keep(fresh):
             self._tell(listed)
 
     def _tell(self, listed: Listed[Body]) -> None:
@@ -173,47 +193,6 @@ class Gossip:
         self._events.publish("catalog", {"kind": item.kind, "id": item.id, "signer": item.signer, "peer": item.peer})
         for heard in self._heard:
             heard(listed)
-
-    async def _answer(self, peer: PeerId, body: bytes) -> bytes:
-        request = decode(body, CatalogRequest, max_bytes=MAX_REQUEST_BYTES)
-        envelopes, following = await self._catalog.page(request.after, MAX_PAGE_ITEMS, MAX_PAGE_BYTES)
-        return encode(CatalogPage(envelopes=envelopes, next=following))
-
-    async def _catch_up(self) -> None:
-        asked: dict[PeerId, tuple[int, float]] = {}  # on which connection, and when again
-        while True:
-            now = trio.current_time()
-            for neighbour in self._wire.peers():
-                since, due = asked.get(neighbour.peer, (-1, now))
-                # who has come back may have told something before anybody could hear it
-                if since != neighbour.since or now >= due:
-                    whole = await self._read_pages(neighbour.peer)
-                    wait_s = CATCH_UP_INTERVAL_S if whole else CATCH_UP_RETRY_S
-                    asked[neighbour.peer] = (neighbour.since, now + wait_s)
-            await trio.sleep(MEET_INTERVAL_S)
-
-    async def _read_pages(self, peer: PeerId) -> bool:
-        """Read on from where we stood; False when it broke off."""
-        for _ in range(MAX_PAGES_A_ROUND):
-            after = self._next.get(peer, 0)
-            try:
-                reply = await self._wire.request(
-                    peer,
-                    PROTOCOL,
-                    encode(CatalogRequest(after=after)),
-                    timeout_s=PAGE_TIMEOUT_S,
-                    max_reply_bytes=MAX_REPLY_BYTES,
-                )
-                page = decode(reply, CatalogPage, max_bytes=MAX_REPLY_BYTES)
-            except (NetworkError, ProtocolError) as err:
-                log.debug("catch-up broke off", peer=peer, reason=str(err))
-                return False
-            for raw in page.envelopes:
-                await self._admit(raw, None)
-            if not page.envelopes or page.next <= after:
-                return True
-            self._next[peer] = page.next
-        return True
 
     async def _sweep(self) -> None:
         while True:

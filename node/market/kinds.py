@@ -5,7 +5,7 @@ A new kind of item is one line in `KINDS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import msgspec
@@ -35,11 +35,13 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """How the catalogue treats one kind of item."""
+    """How the catalogue treats one kind of item. Of a signer's items with the same `subject` only the newest counts."""
 
     read: Callable[[Item, Context, int], Body]
     expires_at: Callable[[Any], int]
     topic: str
+    subject: Callable[[Any], Hashable] | None = None
+    made_at: Callable[[Any], int] = lambda body: int(body.created_at)
 
 
 def _read(reader: Callable[..., Body]) -> Callable[[Item, Context, int], Body]:
@@ -47,10 +49,19 @@ def _read(reader: Callable[..., Body]) -> Callable[[Item, Context, int], Body]:
 
 
 KINDS: dict[str, Kind] = {
-    offers.KIND: Kind(_read(offers.read_offer), lambda body: int(body.expires_at), "offers"),
+    offers.KIND: Kind(
+        _read(offers.read_offer), lambda body: int(body.expires_at), "offers", lambda body: body.offer_no
+    ),
     demands.KIND: Kind(_read(demands.read_demand), lambda body: int(body.expires_at), "demands"),
-    cards.KIND: Kind(_read(cards.read_card), lambda body: int(body.expires_at), "models"),
+    cards.KIND: Kind(_read(cards.read_card), lambda body: int(body.expires_at), "models", lambda body: body.model),
+    # the chain counts the first rating of a ticket, so a later one does not take its place
     ratings.KIND: Kind(_read(ratings.read_rating), lambda body: int(body.created_at) + MAX_LIFETIME_S, "feedback"),
     # kept as long as the longest-lived item it could take back
-    withdrawals.KIND: Kind(_read(withdrawals.read_withdrawal), lambda body: int(body.at) + MAX_LIFETIME_S, "offers"),
+    withdrawals.KIND: Kind(
+        _read(withdrawals.read_withdrawal),
+        lambda body: int(body.at) + MAX_LIFETIME_S,
+        "offers",
+        lambda body: body.target,
+        lambda body: int(body.at),
+    ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from protocols.ids import Address, PeerId
@@ -19,6 +19,15 @@ class Message(Protocol):
     def peer(self) -> PeerId: ...
     @property
     def data(self) -> bytes: ...
+
+
+class Messages(Protocol):
+    """What is heard on a topic; ends with trio.EndOfChannel."""
+
+    async def receive(self) -> Message: ...
+    def receive_nowait(self) -> Message:
+        """The next one if it is here. Raises trio.WouldBlock."""
+        ...
 
 
 class Neighbour(Protocol):
@@ -41,7 +50,7 @@ class Wire(Protocol):
     ) -> bytes: ...
     def serve(self, protocol: str, handler: Handler, *, max_request_bytes: int, concurrency: int) -> None: ...
     async def publish(self, topic: str, data: bytes) -> object: ...
-    async def subscribe(self, topic: str, check: Callable[[PeerId, bytes], bool]) -> AsyncIterable[Message]: ...
+    async def subscribe(self, topic: str, check: Callable[[PeerId, bytes], bool]) -> Messages: ...
 
 
 class OnOffer(Protocol):

@@ -19,7 +19,16 @@ import pytest
 import trio
 
 from node.devnet.processes import Processes
-from protocols.catalog.messages import MAX_REPLY_BYTES, PROTOCOL, CatalogPage, CatalogRequest
+from protocols.catalog.messages import (
+    ITEMS,
+    MAX_INDEX_BYTES,
+    MAX_REPLY_BYTES,
+    PROTOCOL,
+    CatalogIndex,
+    CatalogRequest,
+    Items,
+    ItemsRequest,
+)
 from protocols.codec import decode, encode
 from protocols.envelope import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, Envelope, Item, open_item, sign_item
 from protocols.ids import PeerId
@@ -224,9 +233,11 @@ def meet(stall: Stall, lie: Lie) -> Item:
 
 async def offers_of(network: Network, peer: str) -> dict[str, Item]:
     """A peer's offers by title, read from its catalogue as any neighbour may."""
-    request = encode(CatalogRequest(after=0))
-    raw = await network.request(PeerId(peer), PROTOCOL, request, timeout_s=10, max_reply_bytes=MAX_REPLY_BYTES)
-    page = decode(raw, CatalogPage, max_bytes=MAX_REPLY_BYTES)
+    request = encode(CatalogRequest(domain=DOMAIN))
+    raw = await network.request(PeerId(peer), PROTOCOL, request, timeout_s=10, max_reply_bytes=MAX_INDEX_BYTES)
+    wanted = encode(ItemsRequest(ids=decode(raw, CatalogIndex, max_bytes=MAX_INDEX_BYTES).ids))
+    raw = await network.request(PeerId(peer), ITEMS, wanted, timeout_s=10, max_reply_bytes=MAX_REPLY_BYTES)
+    page = decode(raw, Items, max_bytes=MAX_REPLY_BYTES)
     items = [open_item(envelope, chain_id=CHAIN_ID, author=None) for envelope in page.envelopes]
     return {decode(i.body, Offer, max_bytes=MAX_BODY_BYTES).title: i for i in items if i.kind == KIND}
 

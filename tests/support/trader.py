@@ -198,7 +198,7 @@ async def open_trader(
         catalog_store, publications, deals = CatalogStore(journal), Publications(journal), Deals(journal)
         catalog = Catalog(catalog_store, context, _now)
         await catalog.load()
-        gossip = Gossip(catalog, catalog_store, wire, account, context, events)
+        gossip = Gossip(catalog, catalog_store, wire, account, context, events, _now)
         offers = Offers(
             shard=shard, blocks=pantry, chain=chain, transactor=transactor, store=publications, catalog=catalog,
             gossip=gossip, context=context, policy=OfferPolicy(ttl_s=3_600, open_sales=3), events=events, clock=_now,

@@ -28,7 +28,7 @@ class Stall:
         self.context = Context(NETWORK, CHAIN_ID)
         self.events = EventBus()
         self.catalog = Catalog(store, self.context, lambda: self.now)
-        self.gossip = Gossip(self.catalog, store, wire, purse, self.context, self.events)
+        self.gossip = Gossip(self.catalog, store, wire, purse, self.context, self.events, lambda: self.now)
 
 
 OpenStall = Callable[[PeerId, int], AbstractAsyncContextManager[Stall]]
@@ -48,6 +48,7 @@ def open_stall(hub: Hub, tmp_path: Path) -> OpenStall:
             await stall.catalog.load()
             await nursery.start(stall.gossip.serve)
             yield stall
+            hub.leave(stall.wire)
             nursery.cancel_scope.cancel()
 
     return opened
