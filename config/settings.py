@@ -96,6 +96,9 @@ class Ipfs(msgspec.Struct, frozen=True, kw_only=True):
     api: Annotated[str, why("the usual RPC address of an IPFS daemon; used in mode rpc only")] = (
         "/ip4/127.0.0.1/tcp/5001"
     )
+    quota_bytes: Annotated[
+        int, why("room for what is bought and sold; beyond it goes what no pin keeps; mode embedded only", ge=1 << 20)
+    ] = 20 << 30
 
 
 class Embedding(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from mmap import mmap
+from pathlib import Path
 from typing import Protocol
 
 from protocols.ids import Cid, PeerId
@@ -16,6 +18,14 @@ class Blocks(Protocol):
 
     async def fetch(self, cid: Cid, *, providers: Sequence[PeerId], max_bytes: int, timeout_s: float) -> bytes:
         """The content, verified against its CID. Raises NotFound, TooLarge, BadBlock, DaemonUnreachable."""
+
+    async def add_file(self, path: Path) -> Cid:
+        """As `add`, for a file that need not fit into memory. Raises BadBlock when it changes meanwhile."""
+
+    async def fetch_mapped(
+        self, cid: Cid, *, providers: Sequence[PeerId], max_bytes: int, timeout_s: float
+    ) -> bytes | mmap:
+        """As `fetch`; a large content is a mapped file that costs no memory and stays readable until it is let go."""
 
     async def has(self, cid: Cid) -> bool:
         """Whether all of the content is here."""

@@ -7,9 +7,12 @@ so its calls run in a few threads of their own.
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import IO, Any, TypeVar
 
 import ipfshttpclient
 import trio
@@ -18,8 +21,10 @@ from ipfshttpclient import exceptions
 from node.blocks.cids import DAG_PB, canonical, codec_of
 from node.blocks.dag import decode_block, root_of
 from node.blocks.errors import BadBlock, BlocksError, DaemonUnreachable, NotFound, TooLarge
+from node.blocks.outline import leaves_of_file, outline_of
 from protocols.errors import BadIdentifier
 from protocols.ids import Cid, PeerId
+from protocols.payload import LEAF_BYTES
 
 T = TypeVar("T")
 THREADS = 4
@@ -38,16 +43,31 @@ class IpfsRpcBlocks:
 
     async def add(self, data: bytes) -> Cid:
         """Add and pin; the daemon's CID must be the one we computed."""
-        mine = await trio.to_thread.run_sync(root_of, data, limiter=self._limiter)
-        said = await self._call(lambda: self._add(data))
-        if said != mine:
-            raise BadBlock(f"the daemon at {self._address} named the content {said}, it is {mine}")
-        return mine
+        mine = await self._thread(lambda: root_of(data))
+        return self._same(await self._call(lambda: self._add(io.BytesIO(data))), mine)
+
+    async def add_file(self, path: Path) -> Cid:
+        """Add and pin a file without holding it; the daemon's CID must be the one we computed."""
+        if await self._thread(lambda: path.stat().st_size) <= LEAF_BYTES:
+            return await self.add(await self._thread(path.read_bytes))
+        mine = await self._thread(lambda: outline_of(leaves_of_file(path)).root)
+        return self._same(await self._call(lambda: self._add_file(path)), mine)
 
     async def fetch(self, cid: Cid, *, providers: Sequence[PeerId], max_bytes: int, timeout_s: float) -> bytes:
         """The content as the daemon finds it by its own routing; `providers` are of no use to it."""
-        data = await self._call(lambda: self._cat(cid, max_bytes, timeout_s))
-        if canonical(cid) != await trio.to_thread.run_sync(root_of, data, limiter=self._limiter):
+        return bytes(await self.fetch_mapped(cid, providers=providers, max_bytes=max_bytes, timeout_s=timeout_s))
+
+    async def fetch_mapped(
+        self, cid: Cid, *, providers: Sequence[PeerId], max_bytes: int, timeout_s: float
+    ) -> bytes | mmap:
+        """As `fetch`, by way of a file of no name."""
+        with tempfile.TemporaryFile() as file:
+            size = await self._call(lambda: self._cat(cid, max_bytes, timeout_s, file))
+            data: bytes | mmap = mmap(file.fileno(), 0, access=ACCESS_READ) if size > LEAF_BYTES else b""
+            if size <= LEAF_BYTES:
+                file.seek(0)
+                data = file.read()
+        if canonical(cid) != await self._thread(lambda: _root_of(data)):
             raise BadBlock(f"what the daemon at {self._address} gave is not {cid} in canonical chunks")
         return data
 
@@ -79,18 +99,29 @@ class IpfsRpcBlocks:
         listed = await self._call(lambda: self._client.pin.ls(type="recursive", timeout=CONTROL_S))
         return sorted(_supported(listed["Keys"]))
 
-    def _add(self, data: bytes) -> Cid:
-        result = self._client.add(io.BytesIO(data), cid_version=1, raw_leaves=True, pin=True, timeout=ADD_S)
+    def _same(self, said: Cid, mine: Cid) -> Cid:
+        if said != mine:
+            raise BadBlock(f"the daemon at {self._address} named the content {said}, it is {mine}")
+        return mine
+
+    def _add_file(self, path: Path) -> Cid:
+        with path.open("rb") as file:
+            return self._add(file)
+
+    def _add(self, source: IO[bytes]) -> Cid:
+        result = self._client.add(source, cid_version=1, raw_leaves=True, pin=True, timeout=ADD_S)
         return canonical(Cid(result["Hash"]))
 
-    def _cat(self, cid: Cid, max_bytes: int, timeout_s: float) -> bytes:
-        out = bytearray()
+    def _cat(self, cid: Cid, max_bytes: int, timeout_s: float, file: IO[bytes]) -> int:
+        size = 0
         with self._client.cat(cid, length=max_bytes + 1, stream=True, timeout=timeout_s) as stream:
             for piece in stream:
-                out += piece
-                if len(out) > max_bytes:
+                size += len(piece)
+                if size > max_bytes:
                     raise TooLarge(f"{cid} has more than the {max_bytes} bytes that were expected")
-        return bytes(out)
+                file.write(piece)
+        file.flush()
+        return size
 
     def _walk(self, cid: Cid) -> None:
         """Touch every block; the daemon answers with an error for one that is not there."""
@@ -103,9 +134,12 @@ class IpfsRpcBlocks:
             else:
                 self._client.block.stat(name, timeout=HERE_S, opts={"offline": True})
 
+    async def _thread(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+
     async def _call(self, work: Callable[[], T]) -> T:
         try:
-            return await trio.to_thread.run_sync(work, limiter=self._limiter)
+            return await self._thread(work)
         except exceptions.ErrorResponse as err:
             raise NotFound(f"the daemon at {self._address} says: {err}") from err
         except exceptions.TimeoutError as err:
@@ -114,6 +148,13 @@ class IpfsRpcBlocks:
             raise DaemonUnreachable(f"no IPFS daemon answers at {self._address}") from err
         except exceptions.Error as err:
             raise BlocksError(f"the daemon at {self._address} answered nonsense: {err}") from err
+
+
+def _root_of(data: bytes | mmap) -> Cid:
+    if len(data) <= LEAF_BYTES:
+        return root_of(bytes(data))
+    with memoryview(data) as view:
+        return outline_of(view[at : at + LEAF_BYTES] for at in range(0, len(view), LEAF_BYTES)).root
 
 
 def _supported(keys: Sequence[str]) -> list[Cid]:

@@ -7,7 +7,7 @@ that may pass (no endpoint, no block store) is `Hindered`: the machine rests and
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 import structlog
@@ -155,9 +155,10 @@ class Acting:
     async def _payload(self, offer: Listed[Offer]) -> Payload:
         """The payload, from the block store once it was fetched. Raises BlocksError, Malformed."""
         body, most = offer.body, offer.body.size_bytes
-        data = await self._blocks.fetch(
+        content = await self._blocks.fetch_mapped(
             Cid(body.cid), providers=[offer.item.peer], max_bytes=most, timeout_s=FETCH_TIMEOUT_S
         )
+        data = cast(bytes, content)  # a mapped file gives bytes where it is sliced, and nothing else is done with it
         return await trio.to_thread.run_sync(lambda: parse(data, max_bytes=most))
 
     async def _judge(

@@ -45,7 +45,9 @@ async def open_carriage(stack: AsyncExitStack, base: Base, embedder: Embedder | 
     if settings.ipfs.mode == "rpc":
         blocks: Blocks = await stack.enter_async_context(open_rpc(settings.ipfs.api))
     else:
-        blocks = await stack.enter_async_context(open_embedded(paths.blocks, network))
+        blocks = await stack.enter_async_context(
+            open_embedded(paths.blocks, network, quota_bytes=settings.ipfs.quota_bytes)
+        )
     return Carriage(network=network, blocks=blocks, embedder=embedder, shard=shard)
 
 

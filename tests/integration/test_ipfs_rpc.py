@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from mmap import mmap
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,11 @@ async def test_a_real_daemon_adds_pins_reads_and_unpins_under_our_cids(daemon: I
             assert await daemon.has(cid)
             assert await daemon.fetch(cid, providers=[], max_bytes=len(data), timeout_s=30) == data
         cid, data = next(reversed(added.items()))
+        (tmp_path / "file").write_bytes(data)
+        assert await daemon.add_file(tmp_path / "file") == cid
+        mapped = await daemon.fetch_mapped(cid, providers=[], max_bytes=len(data), timeout_s=30)
+        assert isinstance(mapped, mmap)
+        assert mapped[:] == data
         with pytest.raises(TooLarge):
             await daemon.fetch(cid, providers=[], max_bytes=len(data) - 1, timeout_s=30)
         await daemon.unpin(cid)
