@@ -468,6 +468,11 @@ async def test_a_card_above_the_price_on_chain_is_not_believed(builder: Room, co
     await Crier([builder.catalog, consumer.catalog], builder.account, ALICE).announce(
         "model", encode(dearer), "fashion"
     )
+    with pytest.raises(UnknownModel):  # it took the place of the card that the chain bears out
+        await consumer.models.call(model, ["x"])
+    await Crier([consumer.catalog], builder.account, ALICE).announce(
+        "model", encode(msgspec.structs.replace(card, created_at=card.created_at + 20)), "fashion"
+    )
     assert (await consumer.models.call(model, ["x"]))["paid_wei"] == PRICE
 
 
