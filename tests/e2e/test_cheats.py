@@ -21,6 +21,7 @@ TO_THE_MARGIN_S = 85
 PAST_THE_WINDOW_S = 125
 DISPUTE_GAS = 400_000  # a key or a cell dispute of one small cell and the withdrawal, far from what a block holds
 TRIES = 8
+CARELESS = "careless"
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,26 @@ def test_a_false_cell_that_the_sample_missed_costs_its_seller_the_bond(scene: Sc
     assert scene.until(mallory, scene.sale(done), "disputed")
     assert scene.earned(lot) == 0
     assert scene.records(BOB, lot) == []
+    scene.assert_balanced()
+
+
+@story(Row.JUNK)
+def test_whoever_paid_before_the_junk_was_found_gets_back_what_is_held(scene: Scene) -> None:
+    """He believed and did not look. Somebody who looks buys the same a moment later."""
+    scene.honest(BOB)
+    scene.adversary("careless-buyer", CARELESS)
+    mallory = scene.stranger("false-cell")
+    before, lot, deal = buy_unseen(scene, mallory, CARELESS)
+    scene.until(CARELESS, deal, "settled")
+    assert before - scene.purse(CARELESS).token_wei == lot.price_wei
+    share, bob, bond = scene.cluster.view("sale", "heldShare", lot.price_wei), scene.purse(BOB), scene.bond(lot)
+    assert 0 < share < lot.price_wei
+    scene.until(BOB, scene.buy(BOB, lot), "disputed")
+    assert scene.purse(BOB).token_wei == bob.token_wei + bond // 2
+    scene.until(CARELESS, deal, "reclaimed")
+    assert before - scene.purse(CARELESS).token_wei == lot.price_wei - share  # the most that not looking costs
+    assert scene.earned(lot) == lot.price_wei - share - scene.fee(lot.price_wei)  # nothing more will ripen
+    scene.departs(CARELESS)
     scene.assert_balanced()
 
 
