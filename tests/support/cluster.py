@@ -49,6 +49,7 @@ END_S = 60.0
 CLI_S = 60.0
 LOOK_S = 0.05
 TOKEN = 10**18
+FORGIVING = {"exchange.max_disputes_lost": "1000"}  # the same seller cheats in one test after the other
 REWARD_CHALLENGE_S = 600  # a demo does not wait for it; here a false proposal of rewards can be refuted
 CONTRACTS = {"token": "SchwungToken", "registry": "DataRegistry", "sale": "KeySale", "bank": "VoucherBank"}
 
@@ -126,7 +127,7 @@ class Cluster:
                 self.devnet.fund(address)
             self._listen[name] = f"/ip4/127.0.0.1/tcp/{free_port()}"
         command = ["run", "--datadir", str(paths.datadir), "--network", NETWORK, "--socket", str(paths.socket)]
-        for key, value in {"network.listen": self._listen[name], **(settings or {})}.items():
+        for key, value in {"network.listen": self._listen[name], **FORGIVING, **(settings or {})}.items():
             command += ["--set", f"{key}={value}"]
         if unlocked:
             command += ["--passphrase-file", str(passphrase)]
