@@ -87,6 +87,8 @@ class Pantry:
             raise BlockNotFound(f"nobody has {cid}")
         return self.held[cid]
 
+    fetch_mapped = fetch
+
     async def has(self, cid: Cid) -> bool:
         return cid in self.held
 
