@@ -102,7 +102,8 @@ abstract contract RewardEpochs is RewardTypes {
     }
 
     /// Credits an account of an unchallenged proposal with what he has not had yet. Anyone may push it, once an account; what
-    /// an earlier claim has paid already goes back to the budget.
+    /// another claim has paid already goes back to the budget. Epochs claimed out of their order may pay less than both
+    /// promised; the rest is due in the next.
     function claim(uint256 epoch, Leaf calldata leaf, bytes32[] calldata proof) external returns (uint256 amount) {
         Epoch storage e = _epochs[epoch];
         if (e.state != State.Proposed && e.state != State.Finished) revert NotProposed();

@@ -258,6 +258,30 @@ contract RewardPoolTest is Base {
         assertEq(rewards.rewarded(), due(100e18));
     }
 
+    /// Out of their order two epochs pay less than they promised; nothing is lost, the next epoch owes it.
+    function test_epochs_claimed_out_of_order_leave_the_rest_due() public {
+        model();
+        served(bob, MODEL, 100e18);
+        account(bob, due(100e18), MODEL, 100e18);
+        uint256 first = propose();
+        RewardTypes.Leaf memory early = leafOf(0);
+        served(bob, MODEL, 300e18);
+        vm.warp(block.timestamp + EPOCH);
+        delete accounts;
+        account(bob, due(200e18), MODEL, 300e18);
+        uint256 second = propose();
+        vm.warp(block.timestamp + CHALLENGE);
+        bytes32[] memory none;
+        assertEq(claim(second, 0), due(200e18));
+        assertEq(rewards.claim(first, early, none), 0);
+        delete accounts;
+        account(bob, due(100e18), MODEL, 300e18);
+        uint256 third = propose();
+        vm.warp(block.timestamp + CHALLENGE);
+        assertEq(claim(third, 0), due(100e18));
+        assertEq(rewards.claimed(bob), due(300e18));
+    }
+
     /// A smaller delta than is due pays only that; the rest is due in the next.
     function test_a_delta_limits_a_claim() public {
         model();
