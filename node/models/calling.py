@@ -48,7 +48,6 @@ from protocols.inference.messages import (
     request_hash,
     response_hash,
 )
-from protocols.voucher import Voucher
 
 log = structlog.get_logger(__name__)
 
@@ -233,7 +232,7 @@ class Calling:
     ) -> None:
         """The provider says no. Go on only if he has served what was promised before this call; else raise."""
         tab, terms = await self._tab(call.model), refusal.terms
-        if terms is not None and terms.held is not None and await self._caught_up(tab, call, terms, terms.held):
+        if refusal.kind == "voucher_refused" and terms is not None and await self._caught_up(tab, call, terms):
             return
         served_wei = int(terms.served_wei) if terms is not None and refusal.kind == "payment_required" else 0
         open_before = self._unanswered.of(call.model)
@@ -246,15 +245,20 @@ class Calling:
         else:  # a crash of ours cut it off
             await self._calls.failed(call, lost_wei=served_wei - tab.spent_wei)
 
-    async def _caught_up(self, tab: Tab, call: Call, terms: Terms, held: Voucher) -> bool:
-        """Whether he shows a voucher of ours that our journal has lost; then we go on from what he served for it."""
-        try:
-            promised_wei = await self._purse.adopt(held, int(terms.served_wei))
-        except (VoucherError, ProtocolError):
+    async def _caught_up(self, tab: Tab, call: Call, terms: Terms) -> bool:
+        """Whether our journal is younger than the lane: the chain has paid more than it ever promised, or he shows a
+        voucher of ours beyond that. Then we go on from what was paid, or from what he served for it.
+        """
+        spent_wei = promised_wei = await self._bank.paid(self._wallet.address, self._payee, lane(call.model))
+        if terms.held is not None:
+            try:
+                promised_wei = await self._purse.adopt(terms.held, int(terms.served_wei))
+            except (VoucherError, ProtocolError):
+                return False
+            spent_wei = max(spent_wei, min(int(terms.served_wei), promised_wei))
+        if promised_wei <= call.cumulative_wei:  # what was paid or shown is of this journal: nothing to catch up with
             return False
-        if promised_wei <= call.cumulative_wei:
-            return False
-        await self._calls.failed(call, lost_wei=max(0, min(int(terms.served_wei), promised_wei) - tab.spent_wei))
+        await self._calls.failed(call, lost_wei=max(0, spent_wei - tab.spent_wei))
         return True
 
     async def _have_shown(

@@ -80,6 +80,24 @@ async def test_a_unit_that_was_open_when_the_journal_was_lost_is_credit(
             assert await after.vault.lanes.promised(registry, lane(model)) == 3 * PRICE
 
 
+async def test_both_journals_lost_they_go_on_from_what_the_chain_has_paid(
+    suite: Suite, tmp_path: Path, alice: Network, bob: Network, carol: Network
+) -> None:
+    """And a tab that was opened before the chain had paid so much is no trap."""
+    await meet(alice, bob)
+    async with forgetful(suite, tmp_path, (alice, bob, carol)) as (builder, before, after):
+        with trio.fail_after(60):
+            model = await published(builder)
+            await before.vault.service.deposit(10 * TOKEN)
+            await after.models._calling._calls.begin(model, 0)
+            for number in range(3):
+                await before.models.call(model, [f"coat {number}"])
+            await builder.models.settle(model)
+            await builder.vault.purse.journal.write(lambda conn: conn.execute("DELETE FROM voucher_takings"))
+            await after.models.call(model, ["a hat"])
+            assert await after.vault.lanes.promised(after.chain.models.address, lane(model)) == 4 * PRICE
+
+
 async def test_a_payee_shows_a_newer_voucher_to_its_signer_and_to_nobody_else(suite: Suite, tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with vault(suite, tmp_path, "alice") as payer, vault(suite, tmp_path, "carol") as payee:
