@@ -45,7 +45,8 @@ MODEL = re.compile(r"[0-9a-f]{64}")
 
 class Balance(msgspec.Struct, frozen=True):
     """Money now. `deposited` backs our vouchers, of which `promised` is not settled yet; `leaving` of it is on its way
-    out until `leaving_at`; `credit` may be withdrawn from sales and rewards; `owed` are others' vouchers we hold.
+    out until `leaving_at`; `reserved` is set aside for single payees; `credit` may be withdrawn from sales and rewards;
+    `owed` are others' vouchers we hold.
     """
 
     address: str
@@ -54,6 +55,7 @@ class Balance(msgspec.Struct, frozen=True):
     native: str
     deposited: str
     promised: str
+    reserved: str
     leaving: str
     leaving_at: str | None
     credit: str
@@ -162,6 +164,7 @@ class WalletService:
             native=str(await self._chain.native_balance(who)),
             deposited=str(account.free_wei),
             promised=str(await self._promised(who)),
+            reserved=str(await self._reserved(who)),
             leaving=str(min(account.exiting_wei, account.free_wei)),
             leaving_at=moment(account.exit_at) if account.exiting_wei else None,
             credit=str(credit),
@@ -175,6 +178,10 @@ class WalletService:
         promises = await self._promises.every(who)
         rows = await self._chain.bank.rows([(who, one.payee, one.lane) for one in promises])
         return sum(max(0, one.cumulative_wei - row.paid_wei) for one, row in zip(promises, rows, strict=True))
+
+    async def _reserved(self, who: Address) -> int:
+        rows = await self._chain.bank.rows([(who, *lane) for lane in dict.fromkeys(await self._reserved_lanes())])
+        return sum(row.reserved_wei for row in rows)
 
     async def deposit(self, amount_wei: int, key: str | None = None) -> dict[str, str]:
         """As `Deposits.deposit`."""

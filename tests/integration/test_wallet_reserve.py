@@ -42,6 +42,8 @@ async def test_a_reserve_lets_a_payer_owe_more_than_the_soft_limit(suite: Suite,
             await carol.till.accept(await alice.lanes.promise(payee, LANE, 22 * TOKEN), payee=payee, lane=LANE)
             with pytest.raises(NoCover):
                 await carol.till.accept(await alice.lanes.promise(payee, LANE, 23 * TOKEN), payee=payee, lane=LANE)
+            balance = await alice.service.balance()
+            assert (balance.deposited, balance.reserved) == (str(80 * TOKEN), str(20 * TOKEN))
             (row,) = await alice.service.lanes()
             assert (row.side, row.reserved, row.settled) == ("pay", str(20 * TOKEN), "0")
             (done_,) = await carol.service.settle()

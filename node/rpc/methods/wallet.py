@@ -62,7 +62,7 @@ def methods(wallet: Wallet) -> list[Method]:
         return {"locked": True}
 
     async def balance() -> Result:
-        """token, native, deposited, credit (to withdraw), owed (vouchers not yet settled)."""
+        """token, native, deposited, reserved, credit (to withdraw), owed (vouchers not yet settled)."""
         return dict(shown(await wallet.balance()))
 
     async def deposit(amount: Amount) -> Result:
