@@ -46,7 +46,8 @@ contract RewardPool is RewardEpochs {
         token.safeTransferFrom(msg.sender, address(this), amount);
     }
 
-    /// The buyer of a paid sale rates it once. When the budget is spent the rating still counts, unpaid.
+    /// The buyer of a paid sale rates it once, 1 to 5 (the oracle refuses any other). When the budget is spent the rating still
+    /// counts, unpaid.
     /// The calls before the books go to the suite's own contracts, which call nobody but the token; the budget is read after them.
     // slither-disable-start reentrancy-no-eth,reentrancy-benign,reentrancy-events
     function rewardSale(uint256 saleId, uint8 rating, bytes32 itemHash) external returns (uint256 amount) {
@@ -54,7 +55,6 @@ contract RewardPool is RewardEpochs {
         if (s.buyer != msg.sender) revert NotBuyer();
         if (s.state != KeySaleTypes.State.Paid) revert NotPaid();
         if (rated[saleId]) revert AlreadyRated();
-        if (rating < 1 || rating > 5) revert BadRating();
         rated[saleId] = true;
         uint256 offerId = saleId >> 64;
         amount = sale.feeOf(s.price) * betaPpm / PPM;

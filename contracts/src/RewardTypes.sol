@@ -75,7 +75,6 @@ abstract contract RewardTypes {
     error NotBuyer();
     error NotPaid();
     error AlreadyRated();
-    error BadRating();
     error TooEarly();
     error TooLate();
     error NoAccounts();

@@ -76,9 +76,9 @@ contract RewardPoolTest is Base {
         vm.prank(alice);
         rewards.rewardSale(id, 5, ITEM);
         vm.startPrank(bob);
-        vm.expectRevert(RewardTypes.BadRating.selector);
+        vm.expectRevert(PriceOracle.BadRating.selector);
         rewards.rewardSale(id, 0, ITEM);
-        vm.expectRevert(RewardTypes.BadRating.selector);
+        vm.expectRevert(PriceOracle.BadRating.selector);
         rewards.rewardSale(id, 6, ITEM);
         rewards.rewardSale(id, 5, ITEM);
         vm.expectRevert(RewardTypes.AlreadyRated.selector);

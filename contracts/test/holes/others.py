@@ -4,6 +4,7 @@ from holes.mutant import Mutant
 
 MUTANTS = [
     Mutant("PriceOracle", "anybody reports", "if (msg.sender != reporter) revert NotReporter();"),
+    Mutant("PriceOracle", "ratings out of range", "if (rating < 1 || rating > 5) revert BadRating();"),
     Mutant("PriceOracle", "no clamp upwards", "_max(low, _min(high, factor))", "_max(low, factor)"),
     Mutant("PriceOracle", "no clamp downwards", "_max(low, _min(high, factor))", "_min(high, factor)"),
     Mutant(

@@ -34,7 +34,6 @@ MUTANTS = [
     pool("promises are no part of alpha", "uint256 given = rewarded + promised;", "uint256 given = rewarded;"),
     pool("a share of one or more", "if (rules.alphaPpm >= PPM || rules.betaPpm >= PPM) revert ShareTooHigh();"),
     pool("an oracle of somebody else", "if (oracle_.reporter() != address(this)) revert NotReporter();"),
-    pool("ratings out of range", "if (rating < 1 || rating > 5) revert BadRating();"),
     pool("price does not follow feedback", "oracle.report(sale.offers(offerId).dataset, rating, s.price);"),
     epochs("rewards are not counted", "        rewarded += amount;\n"),
     epochs("proposals whenever one likes", "if (block.timestamp < nextProposalAt) revert TooEarly();"),
