@@ -20,7 +20,7 @@ from node.market.ports import OnOffer, Signer, Wire
 from node.market.sketch import dequantise
 from node.shard import Shard
 from node.shard.record import ShardRecord
-from node.wallet.errors import VoucherError, WalletError
+from node.wallet.errors import Outdated, VoucherError, WalletError
 from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
 from protocols.ids import Address, PeerId, parse_address
@@ -127,7 +127,8 @@ class Answering:
             payer = parse_address(request.voucher.payer)
             paid_wei = await self._till.accept(request.voucher, payee=self._signer.address, lane=LANE)
         except (VoucherError, ProtocolError) as err:
-            return await self._refuse(request.voucher.payer, str(err))
+            newest = err.held if isinstance(err, Outdated) else None
+            return await self._refuse(request.voucher.payer, str(err), newest)
         except WalletError as err:  # the chain or our own wallet, not the payer's fault
             return encode(PreviewReply(refused=str(err)[:200]))
         charge = Request(
@@ -143,12 +144,14 @@ class Answering:
             return await self._refuse(payer, f"the voucher does not cover {len(request.places)} previews")
         return encode(PreviewReply(previews=[held.previews[place] for place in request.places]))
 
-    async def _refuse(self, payer: str, why: str) -> bytes:
+    async def _refuse(self, payer: str, why: str, held: Voucher | None = None) -> bytes:
         account = await self._accounts.of(ACCOUNT, payer)
-        return encode(PreviewReply(refused=why[:200], terms=self._terms(account.served_wei)))
+        return encode(PreviewReply(refused=why[:200], terms=self._terms(account.served_wei, held)))
 
-    def _terms(self, served_wei: int) -> SearchTerms:
-        return SearchTerms(payee=self._signer.address, price_wei=str(self._price_wei), served_wei=str(served_wei))
+    def _terms(self, served_wei: int, held: Voucher | None = None) -> SearchTerms:
+        return SearchTerms(
+            payee=self._signer.address, price_wei=str(self._price_wei), served_wei=str(served_wei), held=held
+        )
 
     def _hold(self, peer: PeerId, previews: tuple[str, ...]) -> bytes:
         query = secrets.token_bytes(16)

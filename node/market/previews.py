@@ -51,6 +51,10 @@ class Purse(Protocol):
         """What was paid for has come."""
         ...
 
+    async def adopt(self, voucher: Voucher, served_wei: int) -> int:
+        """Take up a voucher of ours that the journal has lost. Raises WalletError or ProtocolError."""
+        ...
+
 
 class Opened(msgspec.Struct, frozen=True):
     """The previews of the first places, and what they cost in base units."""
@@ -90,6 +94,8 @@ class Previews:
         reply = await self._ask(peer, query, places, voucher)
         if reply.refused and reply.terms is not None:
             served = parse_wei(reply.terms.served_wei)
+            if reply.terms.held is not None:  # our journal is younger than what he shows
+                await self._purse.adopt(reply.terms.held, served)
             # what we took for lost was served after all; nobody is believed beyond what we signed
             if served <= await self._purse.promised(payee, LANE):
                 voucher = await self._purse.promise(payee, LANE, served + cost_wei)

@@ -55,12 +55,14 @@ class SearchHit(Message, frozen=True, kw_only=True):
 class SearchTerms(Message, frozen=True, kw_only=True):
     """A voucher to `payee` on LANE, of `price_wei` a preview above `served_wei`, what this payer was served for.
 
-    In a SearchReply, where no payer is named, `served_wei` is 0.
+    In a SearchReply, where no payer is named, `served_wei` is 0. `held` is the newest voucher that is held, shown to
+    its signer when he sends an older sum: his journal is lost.
     """
 
     payee: Annotated[str, Meta(max_length=42)]
     price_wei: Wei
     served_wei: Wei = "0"
+    held: Voucher | None = None
 
 
 class SearchReply(Message, frozen=True, kw_only=True):

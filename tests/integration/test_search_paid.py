@@ -79,6 +79,20 @@ async def test_an_answer_lost_after_the_payment_is_not_paid_twice(place: Place) 
         assert await bob.lanes.promised(alice.account.address, LANE) == 12 * PRICE_WEI
 
 
+async def test_a_searcher_who_lost_his_journal_goes_on_from_what_he_signed(place: Place) -> None:
+    async with place.trader(ALICE, 1, preview_wei=PRICE_WEI) as alice, place.trader(BOB, 2) as bob:
+        await meet(alice, bob, place)
+        await fund(bob)
+        for _ in range(3):
+            await look(bob, limit=4, budget_wei=TOKENS)
+        await bob.lanes._promises._journal.write(lambda conn: conn.execute("DELETE FROM voucher_promises"))
+        again = await look(bob, limit=4, budget_wei=TOKENS)
+        assert all(hit.text for hit in again.items)
+        assert await bob.lanes.promised(alice.account.address, LANE) == 16 * PRICE_WEI
+        (held,) = await alice.till.pending()
+        assert held.cumulative_wei == 16 * PRICE_WEI
+
+
 async def test_an_owner_who_takes_the_money_and_shows_nothing_gets_one_purchase(place: Place) -> None:
     async with place.trader(ALICE, 1, preview_wei=PRICE_WEI) as alice, place.trader(BOB, 2) as bob:
         await meet(alice, bob, place)
