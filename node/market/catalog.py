@@ -17,17 +17,21 @@ import msgspec
 import structlog
 
 from node.journal.catalog import Arrival, CatalogStore
+from node.market.atlas import Atlas, mean_of
 from node.market.errors import CatalogFull
 from node.market.kinds import KINDS, Body, Context
+from node.market.sketch import Vectors, closeness
 from protocols.envelope import Item, open_item
 from protocols.errors import ProtocolError, RuleBroken
 from protocols.ids import ItemId, PeerId
+from protocols.offers.offer import Offer
 from protocols.offers.withdrawal import Withdrawal
 
 log = structlog.get_logger(__name__)
 
 MAX_ITEMS = 200_000  # about 1 GB of envelopes at their largest, 200 MB as offers usually are
 MAX_ITEMS_A_SIGNER = 5_000  # one wallet cannot fill the catalogue of everybody
+LOOKED_AT = 8  # candidates by their mean for each offer that is shown
 LOADED_AT_ONCE = 1_000
 OBSOLETE_KEPT = 20_000  # ids of replaced items: neighbours who still list them need not send them again
 EXAMINED = 1_024  # the gossip validator and the reader see the same bytes within milliseconds
@@ -52,6 +56,7 @@ class Catalog:
         self._listed: dict[ItemId, Listed[Body]] = {}
         self.changes = 0  # grows with every item that comes or goes: who keeps something derived sees that it is old
         self._withdrawn: dict[ItemId, set[str]] = {}
+        self._atlases: dict[tuple[str, int], Atlas] = {}
         self._newest: dict[Hashable, ItemId] = {}
         self._obsolete: OrderedDict[ItemId, None] = OrderedDict()
         self._by_signer: Counter[str] = Counter()
@@ -137,6 +142,24 @@ class Catalog:
             if isinstance(listed.body, kind) and not self._expired(listed):
                 yield Listed(item=listed.item, body=listed.body)
 
+    def nearest(
+        self, vector: Vectors, model_id: str, domain: str | None, count: int, fits: Callable[[Listed[Offer]], bool]
+    ) -> list[tuple[Listed[Offer], float]]:
+        """The open offers of an embedding model nearest to a query, best first, with their cosines.
+
+        `fits` chooses among them; when it lets few pass, more are looked at.
+        """
+        atlas = self._atlases.get((model_id, len(vector)))
+        wanted = count * LOOKED_AT
+        while atlas is not None:
+            keys = atlas.nearest(vector, wanted, domain)
+            found = [one for key in keys if (one := self.get(key, Offer)) is not None and fits(one)]
+            if len(found) >= count or len(keys) < wanted:
+                scored = [(one, closeness(vector, one.body.sketch)) for one in found]
+                return sorted(scored, key=lambda pair: -pair[1])[:count]
+            wanted *= 8
+        return []
+
     async def sweep(self) -> int:
         """Drop what expired, on disk and in memory; returns how many rows."""
         for id, listed in list(self._listed.items()):
@@ -158,9 +181,21 @@ class Catalog:
         subject = _subject(listed)
         if subject is not None:
             self._newest[subject] = item.id
-        self._listed[item.id] = listed
+        # the body is there decoded: a second copy of 100,000 would be 700 MB
+        self._listed[item.id] = Listed(item=msgspec.structs.replace(item, body=b""), body=listed.body)
+        if isinstance(listed.body, Offer):
+            self._place(item.id, listed.body)
         self.changes += 1
         self._by_signer[item.signer] += 1
+
+    def _place(self, id: ItemId, offer: Offer) -> None:
+        self._atlas_of(offer).add(id, mean_of(offer.sketch), offer.domain)
+
+    def _atlas_of(self, offer: Offer) -> Atlas:
+        key = (offer.model_id, len(offer.sketch[0].vector))
+        if key not in self._atlases:
+            self._atlases[key] = Atlas(key[1])
+        return self._atlases[key]
 
     def _counts(self, listed: Listed[Body]) -> bool:
         """Neither withdrawn nor behind a newer item of the same signer on the same subject."""
@@ -189,6 +224,8 @@ class Catalog:
 
     def _remove(self, id: ItemId) -> None:
         listed = self._listed.pop(id)
+        if isinstance(listed.body, Offer):
+            self._atlas_of(listed.body).remove(id)
         self.changes += 1
         self._by_signer[listed.item.signer] -= 1
         subject = _subject(listed)

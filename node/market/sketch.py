@@ -54,7 +54,9 @@ def closeness(vector: Vectors, centroids: list[Centroid]) -> float:
     """How near a query is to the nearest centroid: a cosine. −1 when the dimensions differ."""
     if any(len(c.vector) != len(vector) for c in centroids):
         return -1.0
-    return max(float(dequantise(c.vector) @ vector) for c in centroids)
+    rows = np.frombuffer(b"".join(c.vector for c in centroids), np.int8).reshape(-1, len(vector)).astype(np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return float((rows @ vector / np.maximum(lengths, 1e-9)).max())
 
 
 def _spherical_kmeans(vectors: Vectors, count: int) -> tuple[Vectors, NDArray[np.intp]]:

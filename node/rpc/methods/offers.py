@@ -13,11 +13,12 @@ from node.market.catalog import Catalog, Listed
 from node.market.draft import Filter
 from node.market.offers import Offers
 from node.market.sellers import Sellers
-from node.market.sketch import closeness
 from node.rpc.errors import InvalidParams
 from node.rpc.method import Method
 from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, page, shown
 from protocols.offers.offer import Offer
+
+NEAREST_MOST = 1_000  # of a query, when one pages through them
 
 
 def methods(
@@ -50,15 +51,20 @@ def methods(
         after: Name | None = None,
     ) -> Result:
         """Open offers, newest first; with `query` the nearest in meaning first, less so of who lost disputes."""
-        found = [one for one in catalog.every(Offer) if domain in (None, one.body.domain)]
-        if mine is not None:
-            found = [one for one in found if (one.item.signer == whose()) is mine]
+        own = whose()
+
+        def fits(one: Listed[Offer]) -> bool:
+            return domain in (None, one.body.domain) and (mine is None or (one.item.signer == own) is mine)
+
         scores: dict[str, float] = {}
-        if query is not None:
+        if query is None:
+            found = [one for one in catalog.every(Offer) if fits(one)]
+        else:
             (vector,) = await embedder.embed([query], query=True)
-            scores = {
-                one.item.id: closeness(vector, one.body.sketch) * sellers.weight(one.item.signer) for one in found
-            }
+            count = limit + 1 if after is None else NEAREST_MOST
+            near = catalog.nearest(vector, embedder.model_id, domain, count, fits)
+            scores = {one.item.id: score * sellers.weight(one.item.signer) for one, score in near}
+            found = [one for one, _ in near]
         found.sort(key=lambda one: (-scores.get(one.item.id, 0.0), -one.body.created_at, one.item.id))
         kept = list(_behind(found, after))[: limit + 1]
         views = [
