@@ -24,30 +24,36 @@ class Tickets:
 
     async def good(self, heard: Listed[Rating]) -> bool:
         """Whether the author of a rating paid for what he rates. An offer that is not known here counts as unproven."""
+        if heard.body.subject_kind == "offer" and self._catalog.get(heard.body.subject, Offer) is None:
+            return False
+        return await self.paid(heard)
+
+    async def paid(self, heard: Listed[Rating]) -> bool:
+        """Whether the author has the ticket that he names, and it is not one for another offer that is known here."""
+        body, author = heard.body, heard.item.signer
+        if not self._fits(body):
+            return False
         if heard.item.id in self._good:
             return True
-        offer = self._catalog.get(heard.body.subject, Offer) if heard.body.subject_kind == "offer" else None
-        if heard.body.subject_kind == "offer" and offer is None:
-            return False
-        if not await self.paid(heard):
-            return False
+        if body.subject_kind == "model":
+            if not await self.settled(body.subject, author):
+                return False
+        else:
+            sale = await self._chain.sale.sale(int(body.ticket))
+            if not sale.was_paid or sale.buyer != author:
+                return False
         self._good[heard.item.id] = None
         while len(self._good) > REMEMBERED:
             del self._good[next(iter(self._good))]
         return True
 
-    async def paid(self, heard: Listed[Rating]) -> bool:
-        """Whether the author has the ticket that he names, and it is not one for another offer that is known here."""
-        body, author = heard.body, heard.item.signer
+    def _fits(self, body: Rating) -> bool:
         if body.subject_kind == "model":
-            return body.ticket == body.subject and await self.settled(body.subject, author) > 0
+            return body.ticket == body.subject
         if not body.ticket.isdecimal() or int(body.ticket) >= 1 << 128:
             return False
         offer = self._catalog.get(body.subject, Offer)
-        if offer is not None and int(body.ticket) >> 64 != offer.body.offer_no:
-            return False
-        sale = await self._chain.sale.sale(int(body.ticket))
-        return sale.was_paid and sale.buyer == author
+        return offer is None or int(body.ticket) >> 64 == offer.body.offer_no
 
     async def settled(self, model: str, payer: str) -> int:
         """Base units that a payer has ever settled on a model's lane; 0 for what is no model of this chain."""

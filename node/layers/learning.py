@@ -11,6 +11,7 @@ from node.feedback.rewards import Rewards
 from node.feedback.rounds import Rounds
 from node.feedback.service import Feedback
 from node.feedback.stakes import Stakes
+from node.feedback.standing import Standings
 from node.feedback.tickets import Tickets
 from node.feedback.watch import Watch
 from node.insights.service import Insights
@@ -48,6 +49,7 @@ class Learning(msgspec.Struct, frozen=True, kw_only=True):
     feedback: Feedback
     rewards: Rewards
     stakes: Stakes
+    standings: Standings
     insights: Insights
 
 
@@ -55,7 +57,11 @@ def open_learning(base: Base, carriage: Carriage, market: Market, exchange: Exch
     """Models, feedback, rewards, insights."""
     stakes = Stakes(wallet=base.wallet, chain=base.chain, transactor=base.transactor)
     tickets = Tickets(base.chain, market.catalog)
-    models = open_models(base, carriage, market, money, stakes)
+    standings = Standings(wallet=base.wallet, chain=base.chain, catalog=market.catalog, tickets=tickets)
+    market.gossip.on_item(standings.heard)
+    base.nursery.start_soon(standings.tend)
+    market.demands.weigh_by(standings.weight)
+    models = open_models(base, carriage, market, money, stakes, standings)
     feedback = open_feedback(base, market, exchange, tickets)
     epochs = open_rounds(base, market, stakes, tickets)
     rewards = Rewards(
@@ -76,7 +82,9 @@ def open_learning(base: Base, carriage: Carriage, market: Market, exchange: Exch
         models=models,
         wallet=base.wallet,
     )
-    return Learning(models=models, feedback=feedback, rewards=rewards, stakes=stakes, insights=insights)
+    return Learning(
+        models=models, feedback=feedback, rewards=rewards, stakes=stakes, standings=standings, insights=insights
+    )
 
 
 def open_feedback(base: Base, market: Market, exchange: Exchange, tickets: Tickets) -> Feedback:
@@ -140,7 +148,9 @@ def open_rounds(base: Base, market: Market, stakes: Stakes, tickets: Tickets) ->
     return epochs
 
 
-def open_models(base: Base, carriage: Carriage, market: Market, money: Money, stakes: Stakes) -> Models:
+def open_models(
+    base: Base, carriage: Carriage, market: Market, money: Money, stakes: Stakes, standings: Standings
+) -> Models:
     """Workshop, publishing, serving, calling, earnings."""
     chain, settings = base.chain, base.settings
     store, accounts = ModelStore(base.journal), ModelAccounts(base.journal)
@@ -152,6 +162,7 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money, st
         artifacts=artifacts,
         wallet=base.wallet,
         events=base.events,
+        lessons=standings,
         held_out_ppm=settings.models.held_out_ppm,
         threads=settings.models.threads,
         clock=now,
@@ -239,6 +250,7 @@ def open_models(base: Base, carriage: Carriage, market: Market, money: Money, st
         directory=directory,
         registry=chain.models,
         facts=facts,
+        standings=standings,
     )
     models.serve()
     base.nursery.start_soon(models.tend)

@@ -14,7 +14,7 @@ from node.market.catalog import Catalog, Listed
 from node.market.errors import NotFound, NotMine
 from node.market.gossip import Gossip
 from node.market.kinds import Body, Context
-from node.market.match import Match, meets, rank
+from node.market.match import Match, Weigh, equal, meets, rank
 from node.market.noise import perturb
 from node.market.ports import Events
 from node.market.sketch import Vectors, closeness, dequantise, quantise
@@ -56,6 +56,7 @@ class DemandDesk:
         self._epsilon = epsilon
         self._dice = random.SystemRandom()
         self._own: dict[str, str] = {}
+        self._weigh: Weigh = equal
         gossip.on_item(self._match_new)
 
     async def load(self) -> None:
@@ -105,7 +106,11 @@ class DemandDesk:
 
     def matches(self, demand: str) -> list[Match]:
         """The known offers that meet a demand, best first. Raises NotFound."""
-        return rank(self.get(demand).body, self._catalog.every(Offer))
+        return rank(self.get(demand).body, self._catalog.every(Offer), self._weigh)
+
+    def weigh_by(self, weigh: Weigh) -> None:
+        """Let what buyers say of offers count in the order of matches."""
+        self._weigh = weigh
 
     async def withdraw(self, demand: str) -> None:
         """Take an own demand back. Raises NotMine."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -11,6 +11,8 @@ from node.market.sketch import closeness, dequantise
 from protocols.demand.demand import Demand
 from protocols.offers.offer import Offer
 from protocols.wei import parse_wei
+
+Weigh = Callable[[str], float]  # an offer's id to what its score is multiplied by
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -29,8 +31,13 @@ def meets(demand: Demand, offer: Offer) -> bool:
     )
 
 
-def rank(demand: Demand, offers: Iterable[Listed[Offer]]) -> list[Match]:
-    """The offers that meet a demand, best first; equal scores by price."""
+def equal(offer: str) -> float:
+    """Nobody has rated anything."""
+    return 1.0
+
+
+def rank(demand: Demand, offers: Iterable[Listed[Offer]], weigh: Weigh = equal) -> list[Match]:
+    """The offers that meet a demand, best first: by score, weighed by what buyers say of them; equals by price."""
     vector = dequantise(demand.vector)
     found = [Match(listed, closeness(vector, listed.body.sketch)) for listed in offers if meets(demand, listed.body)]
-    return sorted(found, key=lambda m: (-m.score, parse_wei(m.offer.body.price_wei)))
+    return sorted(found, key=lambda m: (-m.score * weigh(m.offer.item.id), parse_wei(m.offer.body.price_wei)))

@@ -30,7 +30,7 @@ MAX_GRAPH_BYTES = 256 << 20
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`card.json`: everything about a trained model but its metric. `artifact` is the graph's SHA-256, `seconds` the
-    training's.
+    training's, `excluded` what resembled the held-out part, `left_out` what ratings kept away.
     """
 
     model: ModelId
@@ -47,6 +47,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     builder: Address
     trained_on: int
     excluded: int
+    left_out: int = 0
     datasets: tuple[int, ...]
     shares: tuple[Share, ...]
     seconds: float

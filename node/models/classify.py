@@ -2,8 +2,8 @@
 
 Vectors are centred on the training mean and scaled by one number (the root mean square length that is left):
 embeddings of one domain lie in a narrow cone, and without this the penalty would mostly hold the common direction
-down. Minimised by accelerated gradient descent with the known Lipschitz bound of the softmax loss (½·λmax(XᵀX)/n), so
-there is no step to tune.
+down. Minimised by accelerated gradient descent with the known Lipschitz bound of the softmax loss (½·λmax(XᵀX)/n, rows
+weighted), so there is no step to tune.
 """
 
 from __future__ import annotations
@@ -68,19 +68,22 @@ def train(corpus: Corpus) -> tuple[Head, dict[str, float]]:
     truth = [example.label for example in kept.examples]
     scores = {f"penalty {value:g}": _validate(kept, truth, classes, value) for value in PENALTIES}
     best = max(PENALTIES, key=lambda value: scores[f"penalty {value:g}"])
-    return fit(kept.documents, truth, classes, best), scores
+    return fit(kept.documents, truth, classes, best, kept.weights), scores
 
 
-def fit(vectors: np.ndarray, labels: Sequence[str], classes: tuple[str, ...], penalty: float) -> Head:
-    """Minimise mean cross-entropy + penalty/2·‖W‖²; the bias is free."""
+def fit(
+    vectors: np.ndarray, labels: Sequence[str], classes: tuple[str, ...], penalty: float, weights: np.ndarray
+) -> Head:
+    """Minimise mean cross-entropy, by how much each example counts, + penalty/2·‖W‖²; the bias is free."""
     mean = vectors.mean(axis=0)
     scale = float(np.sqrt(np.square(vectors - mean).sum(axis=1).mean())) or 1.0
     inputs = np.hstack([(vectors - mean) / scale, np.ones((len(vectors), 1))])
     truth = np.eye(len(classes))[[classes.index(label) for label in labels]]
     held = np.full((inputs.shape[1], 1), penalty)
     held[-1] = 0.0
-    step = 1.0 / (float(np.linalg.norm(inputs, 2)) ** 2 / (2 * len(inputs)) + penalty)
-    found = _minimise(inputs, truth, held, step)
+    shares = (weights / weights.sum())[:, None]
+    step = 1.0 / (float(np.linalg.norm(inputs * np.sqrt(shares), 2)) ** 2 / 2 + penalty)
+    found = _minimise(inputs, truth, shares, held, step)
     return Head(
         classes=classes,
         settings={"penalty": penalty},
@@ -91,11 +94,11 @@ def fit(vectors: np.ndarray, labels: Sequence[str], classes: tuple[str, ...], pe
     )
 
 
-def _minimise(inputs: np.ndarray, truth: np.ndarray, held: np.ndarray, step: float) -> np.ndarray:
+def _minimise(inputs: np.ndarray, truth: np.ndarray, shares: np.ndarray, held: np.ndarray, step: float) -> np.ndarray:
     point = ahead = np.zeros((inputs.shape[1], truth.shape[1]))
     pace = 1.0
     for _ in range(ITERATIONS):  # Nesterov 1983, in the form of FISTA
-        slope = inputs.T @ (_softmax(inputs @ ahead) - truth) / len(inputs) + held * ahead
+        slope = inputs.T @ (shares * (_softmax(inputs @ ahead) - truth)) + held * ahead
         moved = ahead - step * slope
         faster = (1 + np.sqrt(1 + 4 * pace**2)) / 2
         ahead = moved + (pace - 1) / faster * (moved - point)
@@ -114,7 +117,7 @@ def _validate(corpus: Corpus, truth: list[str], classes: tuple[str, ...], penalt
     for rows, check in folds(corpus.examples, FOLDS):
         if not rows or not check:
             continue
-        head = fit(corpus.documents[rows], [truth[row] for row in rows], classes, penalty)
+        head = fit(corpus.documents[rows], [truth[row] for row in rows], classes, penalty, corpus.weights[rows])
         hits += int((head.predict(corpus.documents[check]) == np.array([truth[row] for row in check])).sum())
         total += len(check)
     return hits / max(total, 1)

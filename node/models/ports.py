@@ -8,6 +8,7 @@ from typing import Protocol
 from contracts.bindings.bank import Item as BankItem
 from contracts.bindings.models import Challenge, Model, Share, Terms
 from contracts.values import Call, Receipt
+from node.feedback.standing import Standing
 from node.shard.filter import Filter
 from node.shard.record import ShardRecord
 from node.wallet.settle import Settlement
@@ -34,6 +35,22 @@ class Records(Protocol):
 
     def walk(self, where: Filter) -> AsyncIterator[list[ShardRecord]]: ...
     async def fetch(self, ids: Sequence[str]) -> list[ShardRecord]: ...
+
+
+class Lessons(Protocol):
+    """What ratings have taught about bought datasets."""
+
+    async def read(self) -> None: ...
+    def lesson(self, dataset: int) -> float:
+        """How much its records count in training: 1 as a rule, 0 not at all."""
+        ...
+
+
+class Standings(Protocol):
+    """How models stand with those who paid for them."""
+
+    async def read(self) -> None: ...
+    def of(self, subject: str) -> Standing: ...
 
 
 class Wallet(Protocol):

@@ -1,7 +1,8 @@
 """Adapters for retrieval on frozen embeddings: an affine map for titles (queries), one for texts (documents), both
 numpy.
 
-Three families, from cheap to dear, and plain cross-validation on the training part to choose among them:
+Three families, from cheap to dear, and plain cross-validation on the training part to choose among them; each example
+counts as much as `Corpus.weights` says:
 
 - *whiten*: centre each side, then shrunk whitening W = U (Λ + λ·mean(Λ))^-½ Uᵀ. Sentence embedders are anisotropic
   inside one domain (every review of a dress lies in one narrow cone); taking the domain's mean and part of its spread
@@ -86,10 +87,11 @@ class Spectrum(msgspec.Struct, frozen=True, kw_only=True):
     basis: np.ndarray
 
 
-def spectrum(queries: np.ndarray, documents: np.ndarray) -> Spectrum:
+def spectrum(queries: np.ndarray, documents: np.ndarray, weights: np.ndarray) -> Spectrum:
     """O(n·dim² + dim³)."""
-    query_mean, document_mean = queries.mean(axis=0), documents.mean(axis=0)
-    spread = np.cov(np.vstack([documents - document_mean, queries - query_mean]).T)
+    query_mean, document_mean = (np.average(side, axis=0, weights=weights) for side in (queries, documents))
+    both = np.vstack([documents - document_mean, queries - query_mean])
+    spread = np.cov(both.T, aweights=np.concatenate([weights, weights]))
     values, basis = np.linalg.eigh(spread)
     return Spectrum(query_mean=query_mean, document_mean=document_mean, values=np.maximum(values, 0), basis=basis)
 
@@ -107,11 +109,12 @@ def whiten(found: Spectrum, shrink: float) -> Adapter:
     )
 
 
-def ridge(queries: np.ndarray, documents: np.ndarray, penalty: float) -> Adapter:
+def ridge(queries: np.ndarray, documents: np.ndarray, weights: np.ndarray, penalty: float) -> Adapter:
     """Least squares from titles to texts, drawn towards the identity; documents stay as they are."""
     dim = queries.shape[1]
     eye, zero = np.eye(dim), np.zeros(dim)
-    left, right = queries.T @ queries + penalty * eye, queries.T @ documents + penalty * eye
+    counted = queries.T * weights
+    left, right = counted @ queries + penalty * eye, counted @ documents + penalty * eye
     return Adapter(
         method="ridge",
         settings={"penalty": penalty},
@@ -122,18 +125,21 @@ def ridge(queries: np.ndarray, documents: np.ndarray, penalty: float) -> Adapter
     )
 
 
-def contrastive(queries: np.ndarray, documents: np.ndarray, shrink: float, steps: int) -> Iterator[Adapter]:
+def contrastive(
+    queries: np.ndarray, documents: np.ndarray, weights: np.ndarray, shrink: float, steps: int
+) -> Iterator[Adapter]:
     """Adam on symmetric InfoNCE over the whole batch, from `whiten(shrink)`; yields the adapter every CHECK_EVERY
     steps.
     """
-    start = whiten(spectrum(queries, documents), shrink)
+    start = whiten(spectrum(queries, documents, weights), shrink)
+    shares = (weights / weights.sum()).astype(np.float32)
     left, right = start.queries(queries).astype(np.float32), start.documents(documents).astype(np.float32)
     turn: np.ndarray = np.eye(queries.shape[1], dtype=np.float32)
     first: np.ndarray = np.zeros_like(turn)
     second: np.ndarray = np.zeros_like(turn)
     rng = np.random.default_rng(SEED)
     for step in range(1, steps + 1):
-        slope = _infonce_slope(_drop(left, rng), _drop(right, rng), turn)
+        slope = _infonce_slope(_drop(left, rng), _drop(right, rng), turn, shares)
         first = 0.9 * first + 0.1 * slope
         second = 0.99 * second + 0.01 * slope**2
         turn = turn - LEARNING_RATE * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.99**step)) + 1e-8)
@@ -152,13 +158,13 @@ def _drop(vectors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return kept
 
 
-def _infonce_slope(left: np.ndarray, right: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """d loss / d turn, where both sides are unit(x · turn) and row i belongs to row i."""
+def _infonce_slope(left: np.ndarray, right: np.ndarray, turn: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """d loss / d turn, where both sides are unit(x · turn), row i belongs to row i and has `shares[i]` of the loss."""
     raw_left, raw_right = left @ turn, right @ turn
     out_left, out_right = unit(raw_left), unit(raw_right)
     scores = out_left @ out_right.T / TEMPERATURE
-    pull = (_softmax(scores, axis=1) + _softmax(scores, axis=0)) / 2 - np.eye(len(scores), dtype=scores.dtype)
-    pull /= len(scores) * TEMPERATURE
+    pull = (_softmax(scores, axis=1) * shares[:, None] + _softmax(scores, axis=0) * shares) / 2 - np.diag(shares)
+    pull /= TEMPERATURE
     slope: np.ndarray = left.T @ _unit_slope(pull @ out_right, out_left, raw_left)
     slope += right.T @ _unit_slope(pull.T @ out_left, out_right, raw_right)
     return slope
@@ -177,24 +183,25 @@ def _softmax(scores: np.ndarray, *, axis: int) -> np.ndarray:
     return shifted
 
 
-def _closed_forms(queries: np.ndarray, documents: np.ndarray) -> Iterator[tuple[str, Adapter]]:
-    yield "base", _identity(documents.shape[1])
-    found = spectrum(queries, documents)
+def _closed_forms(corpus: Corpus) -> Iterator[tuple[str, Adapter]]:
+    assert corpus.queries is not None
+    yield "base", _identity(corpus.documents.shape[1])
+    found = spectrum(corpus.queries, corpus.documents, corpus.weights)
     for value in WHITEN_SHRINK:
         yield f"whiten {value:g}", whiten(found, value)
     for value in RIDGE:
-        yield f"ridge {value:g}", ridge(queries, documents, value)
+        yield f"ridge {value:g}", ridge(corpus.queries, corpus.documents, corpus.weights, value)
 
 
 def _fit(corpus: Corpus, name: str, shrink: float) -> Adapter:
     assert corpus.queries is not None
     family, _, value = name.partition(" ")
     if family == "whiten":
-        return whiten(spectrum(corpus.queries, corpus.documents), float(value))
+        return whiten(spectrum(corpus.queries, corpus.documents, corpus.weights), float(value))
     if family == "ridge":
-        return ridge(corpus.queries, corpus.documents, float(value))
+        return ridge(corpus.queries, corpus.documents, corpus.weights, float(value))
     if family == "contrastive":
-        *_, last = contrastive(corpus.queries, corpus.documents, shrink, int(value))
+        *_, last = contrastive(corpus.queries, corpus.documents, corpus.weights, shrink, int(value))
         return last
     return _identity(corpus.documents.shape[1])
 
@@ -212,8 +219,7 @@ def _score(adapter: Adapter, corpus: Corpus) -> np.ndarray:
 def _validate(parts: list[tuple[Corpus, Corpus]]) -> dict[str, float]:
     found: dict[str, list[np.ndarray]] = defaultdict(list)
     for fit, judged in parts:
-        assert fit.queries is not None
-        for name, adapter in _closed_forms(fit.queries, fit.documents):
+        for name, adapter in _closed_forms(fit):
             found[name].append(_score(adapter, judged))
     return _means(found)
 
@@ -222,7 +228,7 @@ def _validate_contrastive(parts: list[tuple[Corpus, Corpus]], shrink: float) -> 
     found: dict[str, list[np.ndarray]] = defaultdict(list)
     for fit, judged in parts:
         assert fit.queries is not None
-        for adapter in contrastive(fit.queries, fit.documents, shrink, MAX_STEPS):
+        for adapter in contrastive(fit.queries, fit.documents, fit.weights, shrink, MAX_STEPS):
             found[f"contrastive {adapter.settings['steps']:g}"].append(_score(adapter, judged))
     return _means(found)
 

@@ -18,6 +18,7 @@ import msgspec
 
 from contracts.values import Receipt
 from node.feedback.rewards import Owed
+from node.feedback.standing import Standing
 from node.market.catalog import Listed
 from node.models.attribution import fact_shares
 from node.models.calling import Answer, Calling
@@ -27,7 +28,7 @@ from node.models.earnings import Earnings, ModelEarnings
 from node.models.errors import UnknownModel
 from node.models.evaluate import Evaluation
 from node.models.facts import Facts
-from node.models.ports import Progress, Registry
+from node.models.ports import Progress, Registry, Standings
 from node.models.publishing import Publishing
 from node.models.serving import Serving
 from node.models.workshop import TrainedModel, Workshop
@@ -38,7 +39,10 @@ from protocols.inference.weights import WHOLE_PPM
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
-    """A model in a listing, own or another's. `before` and `after` are the held-out metric, 0…1."""
+    """A model in a listing, own or another's. `before` and `after` are the held-out metric, 0…1.
+
+    `stars` (1…5) is the mean of the confirmed ratings, drawn towards 3 while they are few.
+    """
 
     model: str
     title: str
@@ -55,6 +59,8 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     before: float
     after: float
     gain_low: float
+    stars: float
+    ratings: int
     created_at: int
 
 
@@ -82,6 +88,7 @@ class Models:
         directory: Directory,
         registry: Registry,
         facts: Facts,
+        standings: Standings,
     ) -> None:
         self._workshop = workshop
         self._publishing = publishing
@@ -92,6 +99,7 @@ class Models:
         self._directory = directory
         self._registry = registry
         self._facts = facts
+        self._standings = standings
 
     def serve(self) -> None:
         """Answer peers from now on."""
@@ -115,25 +123,33 @@ class Models:
         return {**detail(trained), "seconds": trained.manifest.seconds}
 
     async def list(self, limit: int = 100) -> Sequence[ModelView]:
-        """Own models, newest first, then those that others serve."""
-        own = [own_view(trained) for trained in await self._workshop.all()]
+        """Own models, newest first, then those that others serve, best rated first."""
+        await self._standings.read()
+        own = [own_view(trained, self._standings.of(trained.row.model)) for trained in await self._workshop.all()]
         known = {view.model for view in own}
-        others = [card_view(listed) for listed in await self._directory.cards() if listed.body.model not in known]
-        return [*own, *others][:limit]
+        others = [listed for listed in await self._by_standing() if listed.body.model not in known]
+        return [*own, *[card_view(listed, self._standings.of(listed.body.model)) for listed in others]][:limit]
+
+    async def _by_standing(self) -> Sequence[Listed[ModelCard]]:
+        """Every model that can be called, the best rated first, of equals the one heard of first."""
+        cards = await self._directory.cards()
+        return sorted(cards, key=lambda listed: -self._standings.of(listed.body.model).score)
 
     async def get(self, model: str) -> dict[str, Any]:
         """One model, own or another's, with evaluation and attribution; a published one with its shares as the chain
         has them, and whether anybody doubts them. Raises UnknownModel.
         """
+        await self._standings.read()
         try:
             own = await self._workshop.get(model)
         except UnknownModel:
             listed = await self._directory.find(model)
-            plain = {**msgspec.structs.asdict(card_view(listed)), "classes": listed.body.classes}
+            standing = self._standings.of(listed.body.model)
+            plain = {**msgspec.structs.asdict(card_view(listed, standing)), "classes": listed.body.classes}
             return {**plain, **await self._on_chain(listed)}
         if own.row.state != "published":
             return detail(own)
-        return {**detail(own), **await self._on_chain(await self._directory.find(model))}
+        return {**detail(own, self._standings.of(model)), **await self._on_chain(await self._directory.find(model))}
 
     async def _on_chain(self, listed: Listed[ModelCard]) -> dict[str, Any]:
         """Who gets what of a published model's revenue: the terms, and each dataset's weight beside what facts alone
@@ -221,11 +237,12 @@ class Models:
         return (await self._directory.find(model)).body
 
     async def cards(self) -> Sequence[ModelCard]:
-        """The newest card of every model that can be called from here."""
-        return [listed.body for listed in await self._directory.cards()]
+        """The newest card of every model that can be called from here, the best rated first."""
+        await self._standings.read()
+        return [listed.body for listed in await self._by_standing()]
 
 
-def own_view(trained: TrainedModel) -> ModelView:
+def own_view(trained: TrainedModel, standing: Standing = Standing()) -> ModelView:  # noqa: B008 (frozen)
     """An own model in a listing."""
     row, manifest, evaluation = trained.row, trained.manifest, trained.report.evaluation
     return ModelView(
@@ -244,11 +261,13 @@ def own_view(trained: TrainedModel) -> ModelView:
         before=round(evaluation.before.mean, 6),
         after=round(evaluation.after.mean, 6),
         gain_low=round(evaluation.gain.low, 6),
+        stars=standing.stars,
+        ratings=standing.ratings,
         created_at=row.created_at,
     )
 
 
-def card_view(listed: Listed[ModelCard]) -> ModelView:
+def card_view(listed: Listed[ModelCard], standing: Standing = Standing()) -> ModelView:  # noqa: B008 (frozen)
     """Another's model in a listing: what its card claims."""
     card = listed.body
     return ModelView(
@@ -267,21 +286,24 @@ def card_view(listed: Listed[ModelCard]) -> ModelView:
         before=card.claim.before / WHOLE_PPM,
         after=card.claim.after / WHOLE_PPM,
         gain_low=card.claim.gain_low / WHOLE_PPM,
+        stars=standing.stars,
+        ratings=standing.ratings,
         created_at=card.created_at,
     )
 
 
-def detail(trained: TrainedModel) -> dict[str, Any]:
+def detail(trained: TrainedModel, standing: Standing = Standing()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """An own model whole."""
     manifest, report = trained.manifest, trained.report
     return {
-        **msgspec.structs.asdict(own_view(trained)),
+        **msgspec.structs.asdict(own_view(trained, standing)),
         "base": manifest.base,
         "method": manifest.method,
         "settings": manifest.settings,
         "classes": manifest.classes,
         "artifact": manifest.artifact,
         "excluded": manifest.excluded,
+        "left_out": manifest.left_out,
         "datasets": manifest.datasets,
         "weights": manifest.shares,
         "evaluation": evaluation_view(report.evaluation),

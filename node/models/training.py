@@ -129,6 +129,7 @@ def _adapt(corpus: Corpus, adapter: retrieval.Adapter) -> Corpus:
         examples=corpus.examples,
         documents=adapter.documents(corpus.documents),
         queries=adapter.queries(corpus.queries),
+        lessons=corpus.lessons,
     )
 
 

@@ -21,7 +21,7 @@ from node.models.evaluate import Evaluation, judge_classes, judge_retrieval
 from node.models.examples import Corpus
 from node.models.gathering import gather, label_corpus, label_key, parse_filter, retrieval_corpus
 from node.models.memory import Remembering
-from node.models.ports import Events, Progress, Records, Wallet
+from node.models.ports import Events, Lessons, Progress, Records, Wallet
 from node.models.runtime import Runtime
 from node.models.threads import limit_threads
 from node.models.training import Trained, nearest_name, train_classifier, train_retrieval
@@ -54,6 +54,7 @@ class Workshop:
         artifacts: Artifacts,
         wallet: Wallet,
         events: Events,
+        lessons: Lessons,
         held_out_ppm: int,
         threads: int,
         clock: Callable[[], int],
@@ -64,6 +65,7 @@ class Workshop:
         self._artifacts = artifacts
         self._wallet = wallet
         self._events = events
+        self._lessons = lessons
         self._held_out_ppm = held_out_ppm
         self._threads = threads
         self._clock = clock
@@ -91,7 +93,11 @@ class Workshop:
         `filter` has the fields of the shard's filter, and `label`: the label that a classifier learns (by default the
         one that most records have).
 
-        Raises BadCall, TooLittleData, NoWallet. Training again on the same records gives the same model.
+        Records of a dataset that this wallet rated badly, or gave back, are left out; those of the others count more or
+        less by the ratings of who bought them.
+
+        Raises BadCall, TooLittleData, NoWallet. Training again on the same records gives the same model, as long as
+        nobody has rated them since.
         """
         wanted = dict(filter or {})
         kind, label = self._check(domain, task, base, str(wanted.pop("label", "")))
@@ -100,7 +106,9 @@ class Workshop:
         async with self._bench:
             started = time.monotonic()
             progress(done=0, total=None, unit="records", note="reading the shard")
-            records = await gather(self._shard, where)
+            found = await gather(self._shard, where)
+            await self._lessons.read()
+            records = [record for record in found if self._lesson(record.dataset) > 0]
             label = label_key(records, label) if kind == CLASSIFY else ""
             trained = await self._run(kind, label, records, progress)
             manifest = Manifest(
@@ -118,6 +126,7 @@ class Workshop:
                 builder=builder,
                 trained_on=trained.trained_on,
                 excluded=trained.excluded,
+                left_out=len(found) - len(records),
                 datasets=trained.datasets,
                 shares=trained.shares,
                 seconds=round(time.monotonic() - started, 3),
@@ -200,12 +209,22 @@ class Workshop:
         # other: 600 pairs took 20 CPU-seconds on two threads and 5 on one.
         limit_threads(self._threads if len(records) > SMALL else 1)
         if kind == RETRIEVAL:
-            corpus = await retrieval_corpus(records, self._embedder, progress)
+            corpus = self._learning(await retrieval_corpus(records, self._embedder, progress))
             progress(done=0, total=len(corpus.examples), unit="records", note="training")
             return await trio.to_thread.run_sync(train_retrieval, corpus, builder, share, limiter=self._trainer)
         corpus, names = await label_corpus(records, label, self._embedder, progress)
+        corpus = self._learning(corpus)
         progress(done=0, total=len(corpus.examples), unit="records", note="training")
         return await trio.to_thread.run_sync(train_classifier, corpus, names, builder, share, limiter=self._trainer)
+
+    def _lesson(self, dataset: int) -> float:
+        """Own records count fully: nobody has bought them yet."""
+        return self._lessons.lesson(dataset) if dataset else 1.0
+
+    def _learning(self, corpus: Corpus) -> Corpus:
+        """The corpus with what feedback has taught about its datasets."""
+        lessons = np.array([self._lesson(example.dataset) for example in corpus.examples])
+        return corpus if (lessons == 1.0).all() else msgspec.structs.replace(corpus, lessons=lessons)
 
     async def _keep(self, manifest: Manifest, trained: Trained) -> TrainedModel:
         known = await self._store.get(manifest.model)

@@ -181,7 +181,25 @@ async def test_only_who_paid_rates_is_rewarded_once_and_moves_the_price(place: P
         assert given.state == "rewarded"
         assert 0 < int(given.reward_wei) < fee, "a reward stays below the fee: rating oneself does not pay"
         assert await bob.offers.quote(offer) > before
+        dataset = bob.offers.get(offer).body.dataset
+        for trader in (alice, bob):
+            await heard(trader, given.feedback, Rating)
+            await trader.standings.read()
+            assert trader.standings.of(offer).ratings == 1
+            assert trader.standings.weight(offer) > 1 < trader.standings.lesson(dataset)
         twice = await bob.feedback.give(offer, deal, 1, "again")
+        await heard(alice, twice.feedback, Rating)
+        want = await bob.demands.post("a navy dress that fits true to size", "fashion", 1_000 * TOKENS)
+        rival = await alice.offers.publish("fashion", "The same once more")
+        bob.demands.weigh_by(bob.standings.weight)
+        await heard(bob, rival.item.id, Offer)
+        await heard(bob, want.item.id, Demand)
+        await bob.standings.read()
+        assert [m.offer.item.id for m in bob.demands.matches(want.item.id)] == [rival.item.id, offer], "rated below"
+        for trader, lesson in ((alice, 0.5 + 1 / 3), (bob, 0.0)):  # his last word, and he does not train on it again
+            await trader.standings.read()
+            assert trader.standings.weight(offer) < 1
+            assert trader.standings.lesson(dataset) == pytest.approx(lesson)
         assert (twice.state, twice.reward_wei) == ("unrewarded", "0")
         await heard(alice, given.feedback, Rating)
         views = {view.feedback: view for view in await alice.feedback.list(offer)}

@@ -37,7 +37,7 @@ from protocols.ids import Address
 from protocols.inference.card import lane
 from tests.support.accounts import TOKEN, wallet_of
 from tests.support.items import NETWORK
-from tests.support.models import Cellar, Crier, Embedder, Shelf, reviews, silent
+from tests.support.models import Cellar, Crier, Embedder, Shelf, Teacher, reviews, silent
 from tests.support.money import Vault, fresh_suite, open_purse, suite
 from tests.support.network import meet
 from tests.support.suite import Suite
@@ -66,7 +66,7 @@ class Node:
         artifacts, embedder, clock = Artifacts(folder / "models"), Embedder(), vault.now
         workshop = Workshop(
             shard=Shelf(records), embedder=embedder, store=self.store, artifacts=artifacts, wallet=wallet,
-            events=events, held_out_ppm=250_000, threads=1, clock=clock,
+            events=events, lessons=(teacher := Teacher()), held_out_ppm=250_000, threads=1, clock=clock,
         )  # fmt: skip
         facts = Facts(chain.registry)
         self.stakes = Stakes(wallet=wallet, chain=chain, transactor=purse.transactor)
@@ -96,7 +96,7 @@ class Node:
         )  # fmt: skip
         self.models = Models(
             workshop=workshop, publishing=publishing, serving=serving, calling=calling, earnings=earnings,
-            challenges=self.challenges, directory=directory, registry=chain.models, facts=facts,
+            challenges=self.challenges, directory=directory, registry=chain.models, facts=facts, standings=teacher,
         )  # fmt: skip
 
 

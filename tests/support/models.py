@@ -21,6 +21,7 @@ from contracts.bindings.bank import Item as BankItem
 from contracts.bindings.models import Challenge, Model, Phase, Share, Terms
 from contracts.bindings.registry import Dataset
 from contracts.values import Call, Receipt
+from node.feedback.standing import Standing
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
 from node.journal.journal import Journal
@@ -267,6 +268,22 @@ class Chain:
         return model
 
 
+class Teacher:
+    """What ratings say, as a test wants it: stars by subject, lessons by dataset."""
+
+    def __init__(self) -> None:
+        self.standing: dict[str, Standing] = {}
+        self.lessons: dict[int, float] = {}
+
+    async def read(self) -> None: ...
+
+    def of(self, subject: str) -> Standing:
+        return self.standing.get(subject, Standing())
+
+    def lesson(self, dataset: int) -> float:
+        return self.lessons.get(dataset, 1.0)
+
+
 class Safe:
     """The wallet's stake, in the chain of dicts."""
 
@@ -415,6 +432,7 @@ class Room:
         self.now = NOW
         self.account = account
         self.chain = chain
+        self.teacher = Teacher()
         self.embedder = Embedder()
         self.shelf = Shelf(records)
         self.till = Till()
@@ -432,7 +450,7 @@ class Room:
         clock = lambda: self.now  # noqa: E731
         self.workshop = Workshop(
             shard=self.shelf, embedder=self.embedder, store=self.store, artifacts=self.artifacts, wallet=account,
-            events=self.events, held_out_ppm=250_000, threads=1, clock=clock,
+            events=self.events, lessons=self.teacher, held_out_ppm=250_000, threads=1, clock=clock,
         )  # fmt: skip
         facts, self.safe = Facts(chain), Safe(chain, account)
         self.publishing = Publishing(
@@ -462,6 +480,7 @@ class Room:
         self.models = Models(
             workshop=self.workshop, publishing=self.publishing, serving=self.serving, calling=self.calling,
             earnings=self.earnings, challenges=self.challenges, directory=directory, registry=chain, facts=facts,
+            standings=self.teacher,
         )  # fmt: skip
 
 

@@ -46,6 +46,13 @@ from tests.support.trader import NoModels
 LEAST_WEI = TOKEN // 1_000
 
 
+class NoSales:
+    """Nobody here sells data."""
+
+    async def count_sales(self) -> int:
+        return 0
+
+
 class Rater:
     """One participant; `told` is whom his items reach."""
 
@@ -72,7 +79,7 @@ class Rater:
         )  # fmt: skip
         self.rewards = Rewards(
             wallet=wallet, chain=chain, transactor=outbox, publications=Publications(journal), models=NoModels(),
-            epochs=self.epochs, stakes=self.stakes,
+            epochs=self.epochs, stakes=self.stakes, standing=NoSales(),
         )  # fmt: skip
         self.feedback = Feedback(
             wallet=wallet, chain=chain, transactor=outbox, store=FeedbackStore(journal), deals=Deals(journal),

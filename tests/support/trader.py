@@ -30,6 +30,7 @@ from node.feedback.epochs import Epochs
 from node.feedback.rewards import Owed, Rewards
 from node.feedback.service import Feedback
 from node.feedback.stakes import Stakes
+from node.feedback.standing import Standings
 from node.feedback.tickets import Tickets
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
@@ -137,6 +138,7 @@ class Trader:
         search: Search,
         feedback: Feedback,
         rewards: Rewards,
+        standings: Standings,
         lanes: Lanes,
         till: Till,
         events: EventBus,
@@ -161,6 +163,7 @@ class Trader:
         self.search = search
         self.feedback = feedback
         self.rewards = rewards
+        self.standings = standings
         self.lanes = lanes
         self.till = till
         self.events = events
@@ -251,6 +254,8 @@ async def open_trader(
         )  # fmt: skip
         tickets = Tickets(chain, catalog)
         gossip.on_border(Border(tickets, gossip.take).lets_in)
+        standings = Standings(wallet=account, chain=chain, catalog=catalog, tickets=tickets)
+        gossip.on_item(standings.heard)
         feedback = Feedback(
             wallet=account, chain=chain, transactor=transactor, store=FeedbackStore(journal), deals=deals,
             catalog=catalog, tickets=tickets, gossip=gossip, context=context, clock=_now,
@@ -277,7 +282,7 @@ async def open_trader(
             catalog=catalog, gossip=gossip, offers=offers, purchases=purchases, sales=sales,
             batches=batches, transactions=transactions, desk=DealDesk(chain, purchases, deals, transactions),
             deals=deals, publications=publications, demands=demands, search=search, feedback=feedback,
-            rewards=rewards, lanes=lanes, till=till, events=events,
+            rewards=rewards, standings=standings, lanes=lanes, till=till, events=events,
         )  # fmt: skip
 
 

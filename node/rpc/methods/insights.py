@@ -19,7 +19,10 @@ def methods(insights: Insights) -> list[Method]:
         return dict(shown(await insights.demand(domain)))
 
     async def earnings() -> Result:
-        """What was earned by sales, by models, by feedback."""
+        """What was earned by sales, by feedback and by models: as publisher, for own datasets, by models made from own.
+
+        Each dataset's weight stands beside its share by the registry's facts.
+        """
         return dict(shown(await insights.earnings()))
 
     async def quality() -> Result:

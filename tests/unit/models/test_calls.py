@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import trio
 
+from node.feedback.standing import Standing
 from node.journal.model_accounts import Request
 from node.market.catalog import Catalog
 from node.models.errors import BadCall, NoProvider, PaymentRequired, UnknownModel, WrongReceipt
@@ -499,3 +500,14 @@ async def test_listings_name_own_models_first_then_others(builder: Room, consume
     assert (mine.mine, other.mine, other.provider) == (True, False, ALICE)
     assert other.after == pytest.approx(mine.after, abs=1e-6)
     assert (await consumer.models.get(model))["price_wei"] == PRICE
+
+
+async def test_models_are_shown_best_rated_first(builder: Room, consumer: Room, model: str):
+    other = str((await builder.models.train("fashion", "classification", progress=silent))["model"])
+    await builder.models.publish(other, PRICE, force=True)
+    assert [view.model for view in await consumer.models.list()] == [model, other]
+    consumer.teacher.standing[other] = Standing(0.9, 8)
+    assert [(view.model, view.stars, view.ratings) for view in await consumer.models.list()] == [
+        (other, 4.6, 8), (model, 3.0, 0)
+    ]  # fmt: skip
+    assert [card.model for card in await consumer.models.cards()] == [other, model]

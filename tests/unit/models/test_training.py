@@ -84,13 +84,16 @@ def test_the_slope_of_the_contrastive_loss_is_right():
     rng = np.random.default_rng(1)
     left, right, turn = rng.normal(size=(7, 5)), rng.normal(size=(7, 5)), np.eye(5) + rng.normal(size=(5, 5)) * 0.1
 
+    shares = rng.random(7)
+    shares /= shares.sum()
+
     def loss(matrix: np.ndarray) -> float:
         scores = retrieval.unit(left @ matrix) @ retrieval.unit(right @ matrix).T / retrieval.TEMPERATURE
         rows = np.log(np.exp(scores).sum(axis=1)) - np.diag(scores)
         columns = np.log(np.exp(scores).sum(axis=0)) - np.diag(scores)
-        return float((rows + columns).mean() / 2)
+        return float(((rows + columns) * shares).sum() / 2)
 
-    slope = retrieval._infonce_slope(left, right, turn)
+    slope = retrieval._infonce_slope(left, right, turn, shares)
     for at in [(0, 0), (2, 3), (4, 1)]:
         step = np.zeros((5, 5))
         step[at] = 1e-6

@@ -241,3 +241,37 @@ async def test_attribution_follows_the_records(builder: Room):
     assert sum(share.weight_ppm for share in weights.values()) == 1_000_000
     assert sum(share.records for share in weights.values()) == found["trained_on"]
     assert np.ptp([share.weight_ppm for share in weights.values()]) < 500_000  # three equal parts of one kind
+
+
+async def test_records_of_a_dataset_that_was_given_back_do_not_train(builder: Room):
+    before = await trained(builder)
+    builder.teacher.lessons[7] = 0.0
+    after = await trained(builder)
+    assert after["datasets"] == (8,)
+    assert after["left_out"] == 120
+    assert after["model"] != before["model"]
+
+
+@pytest.mark.parametrize("task", ["retrieval", "classification"])
+async def test_what_is_rated_low_counts_less_in_training(builder: Room, task: str):
+    """The more ratings say, the further the model moves; and nothing of it moves what is judged."""
+    plain = await trained(builder, task)
+    builder.teacher.lessons[7] = 0.6
+    lighter = await trained(builder, task)
+    assert lighter["model"] != plain["model"]
+    assert (lighter["trained_on"], lighter["held_out"]) == (plain["trained_on"], plain["held_out"])
+
+
+async def test_training_follows_the_better_data(builder: Room):
+    """A dataset whose titles belong to other texts spoils the model; rated low, it spoils less of it."""
+    records = list(builder.shelf.records.values())
+    titles = [record.title for record in records if record.dataset == 7]
+    mixed = iter(titles[1:] + titles[:1])
+    spoilt = [
+        msgspec.structs.replace(record, title=next(mixed)) if record.dataset == 7 else record for record in records
+    ]
+    builder.workshop._shard = Shelf(spoilt)
+    equal = await trained(builder)
+    builder.teacher.lessons[7] = 0.0
+    without = await trained(builder)
+    assert without["after"] > equal["after"]
