@@ -130,10 +130,13 @@ class Stall:
 
     # --- how a deal may end ---
 
-    def assert_paid(self, lot: str, before: Purse) -> None:
-        """Price paid once, records there once, seller paid, books balanced."""
+    def assert_paid(self, lot: str, before: Purse, *, settled: int = 1) -> None:
+        """Price paid once, records there once, seller paid, books balanced.
+
+        The deal came to its end `settled` times, more than once only when the chain took something back.
+        """
         bought = self.until(lot, "settled")
-        assert [step["state"] for step in bought["steps"]].count("settled") == 1
+        assert [step["state"] for step in bought["steps"]].count("settled") == settled
         price = int(self.offers[lot]["price_wei"])
         after = self.purse(lot)
         assert before.buyer_wei - after.buyer_wei == price

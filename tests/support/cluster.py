@@ -24,10 +24,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import msgspec
@@ -39,6 +39,7 @@ from contracts.books import Books, audit
 from node.devnet import nodes
 from node.devnet.chain import BLOCK_S, DevChain
 from node.devnet.devnet import Devnet, free_port, template
+from node.devnet.errors import DevnetError
 from node.devnet.places import BOOTSTRAP, NETWORK, Places
 from tests.support.client import CallFailed, Client
 from tests.support.killing import SENT, PowerCut, log_of
@@ -84,6 +85,8 @@ class Cluster:
         self._pids: dict[str, int] = {}
         self._listen: dict[str, str] = {}
         self._clients: dict[str, Client] = {}
+        self._ticking, self._over = Event(), Event()
+        self._ticker: Thread | None = None
 
     def up(self) -> None:
         """Chain, contracts, bootstrap node."""
@@ -94,6 +97,7 @@ class Cluster:
 
     def down(self) -> None:
         """End everything."""
+        self._over.set()
         for client in self._clients.values():
             client.close()
         try:
@@ -193,15 +197,28 @@ class Cluster:
 
     @contextmanager
     def no_blocks(self) -> Iterator[None]:
-        """What is sent waits."""
+        """What is sent waits, and no time passes."""
+        self._ticking.clear()
         self.chain("evm_setAutomine", False)
         self.chain("evm_setIntervalMining", 0)
         try:
             yield
         finally:
-            self.chain("evm_setIntervalMining", BLOCK_S)
             self.chain("evm_setAutomine", True)
-            self.chain("evm_mine")
+            self._tick()
+
+    def _tick(self) -> None:
+        """A block every second again: anvil cannot go back to mixed mining by itself."""
+        self._ticking.set()
+        if self._ticker is None:
+            self._ticker = Thread(target=self._mine_on, daemon=True)
+            self._ticker.start()
+
+    def _mine_on(self) -> None:
+        while not self._over.wait(BLOCK_S):
+            if self._ticking.is_set():
+                with suppress(DevnetError):  # a test may have stopped the chain
+                    self.mine(1)
 
     def chain(self, method: str, *params: Any) -> Any:
         """One call to the chain's endpoint."""

@@ -110,6 +110,16 @@ class Works:
         assert books.balanced, books
 
     @property
+    def promised_wei(self) -> int:
+        """What the caller promised by voucher."""
+        return int(self._lane(CONTRIBUTOR, "pay")["cumulative"])
+
+    @property
+    def paid_wei(self) -> int:
+        """What of it the chain has paid."""
+        return int(self._lane(CONTRIBUTOR, "pay")["settled"])
+
+    @property
     def lost_wei(self) -> int:
         """What the caller paid for answers that he never saw."""
         return self._tab()[1]
