@@ -82,10 +82,12 @@ def methods(node: Node, runner: JobRunner, health: Health, facts: Facts, stop: C
         *peers.methods(carriage.network),
         *collect.methods(node.collector, runner, node.loaded.settings.collect.default_licence),
         *records.methods(carriage.shard, carriage.embedder, market.erasure),
-        *offers.methods(market.offers, market.catalog, market.sellers, carriage.embedder, facts.whose),
-        *demands.methods(market.demands, market.supply, market.catalog, facts.whose),
+        *offers.methods(
+            market.offers, market.catalog, market.sellers, carriage.embedder, market.gossip.look_into, facts.whose
+        ),
+        *demands.methods(market.demands, market.supply, market.catalog, market.gossip.look_into, facts.whose),
         *domains.methods(market.gossip),
-        *search.methods(market.search),
+        *search.methods(market.search, market.gossip.look_into),
         *deals.methods(node.exchange.desk),
         *wallet.methods(node.money.wallet),
         *models.methods(learning.models, runner),

@@ -6,6 +6,7 @@ journalled, so a restart goes on there. Work is bounded on both sides: pages a r
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -41,6 +42,7 @@ CATCH_UP_RETRY_S = 5.0  # two that dial one another at once lose a connection, a
 TIMEOUT_S = 15.0
 MAX_PAGES_A_ROUND = 200  # bounds what one peer can make us read in one go: 204,800 ids
 CONCURRENCY = 8
+VISITS = 4  # neighbours read at once: one that is slow keeps nobody else waiting
 
 Admit = Callable[[Sequence[tuple[bytes, PeerId | None]]], Awaitable[None]]
 
@@ -65,6 +67,9 @@ class CatchUp:
         self._admit = admit
         self._clock = clock
         self._epoch = b""
+        self._hurry = trio.Event()
+        self._first_reads: dict[str, trio.Event] = defaultdict(trio.Event)
+        self._visits = trio.CapacityLimiter(VISITS)
 
     async def serve(self) -> None:
         """Answer from now on."""
@@ -77,18 +82,33 @@ class CatchUp:
         """Ask every neighbour as soon as it is there, again when it has come back, and again every minute."""
         asked: dict[tuple[PeerId, str], tuple[int, float]] = {}  # on which connection, and when again
         while True:
-            now = trio.current_time()
+            self._hurry = trio.Event()
             neighbours = {neighbour.peer: neighbour.since for neighbour in self._wire.peers()}
             asked = {key: kept for key, kept in asked.items() if key[0] in neighbours}
-            for peer, connected in neighbours.items():
-                for domain in self._domains():
-                    since, due = asked.get((peer, domain), (-1, now))
-                    # who has come back may have told something before anybody could hear it
-                    if since != connected or now >= due:
-                        whole = await self._read(peer, domain)
-                        wait_s = CATCH_UP_INTERVAL_S if whole else CATCH_UP_RETRY_S
-                        asked[peer, domain] = (connected, now + wait_s)
-            await trio.sleep(MEET_INTERVAL_S)
+            domains = self._domains()
+            async with trio.open_nursery() as nursery:
+                for peer, connected in neighbours.items():
+                    due = [domain for domain in domains if _is_due(asked.get((peer, domain)), connected)]
+                    if due:
+                        nursery.start_soon(self._visit, peer, connected, due, asked)
+            for domain in domains:
+                self._first_reads[domain].set()
+            with trio.move_on_after(MEET_INTERVAL_S):
+                await self._hurry.wait()
+
+    async def first_read(self, domain: str) -> None:
+        """Wait until all neighbours were asked for a domain once; it is asked for at once."""
+        self._hurry.set()
+        await self._first_reads[domain].wait()
+
+    async def _visit(
+        self, peer: PeerId, connected: int, domains: list[str], asked: dict[tuple[PeerId, str], tuple[int, float]]
+    ) -> None:
+        async with self._visits:
+            for domain in domains:
+                whole = await self._read(peer, domain)
+                wait_s = CATCH_UP_INTERVAL_S if whole else CATCH_UP_RETRY_S
+                asked[peer, domain] = (connected, trio.current_time() + wait_s)
 
     async def _read(self, peer: PeerId, domain: str) -> bool:
         """Read on from where we stood; False when it broke off."""
@@ -133,3 +153,8 @@ class CatchUp:
         request = decode(body, ItemsRequest, max_bytes=MAX_REQUEST_BYTES)
         envelopes, looked_at = await self._store.envelopes([id.hex() for id in request.ids], MAX_PAGE_BYTES)
         return encode(Items(envelopes=envelopes, looked_at=looked_at))
+
+
+def _is_due(last: tuple[int, float] | None, connected: int) -> bool:
+    """Never asked, asked long ago, or before it came back: it may have told something while nobody could hear it."""
+    return last is None or last[0] != connected or trio.current_time() >= last[1]

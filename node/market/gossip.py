@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SWEEP_INTERVAL_S = 300.0
+FIRST_READ_S = 3.0  # a person waits
 AT_ONCE = 64  # items heard together are kept in one write
 # libp2p's queues hold some hundred messages a peer; a burst beyond that would be dropped without a word.
 TELL_RATE, TELL_BURST = 50.0, 20.0  # items a second, items at once
@@ -101,6 +102,14 @@ class Gossip:
             await self._store.follow(domain)
             await self._follow_send.send((domain, ready))
         await ready.wait()
+
+    async def look_into(self, domain: str) -> None:
+        """Follow a domain that somebody asks about; of a new one, wait a moment for what neighbours know."""
+        is_new = domain not in self._domains
+        await self.follow(domain)
+        if is_new:
+            with trio.move_on_after(FIRST_READ_S):
+                await self._catching.first_read(domain)
 
     async def announce(self, kind: str, body: bytes, domain: str) -> Item:
         """Sign an item with the wallet, keep it, tell it. Raises when the wallet is locked or a rule is broken."""

@@ -11,11 +11,14 @@ from node.market.demands import DemandDesk
 from node.market.supply import SupplyDesk
 from node.rpc.method import Method
 from node.rpc.methods import offers
+from node.rpc.methods.domains import LookInto
 from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, items, shown, when
 from protocols.demand.demand import Demand
 
 
-def methods(desk: DemandDesk, supply: SupplyDesk, catalog: Catalog, whose: Callable[[], str]) -> list[Method]:
+def methods(
+    desk: DemandDesk, supply: SupplyDesk, catalog: Catalog, look_into: LookInto, whose: Callable[[], str]
+) -> list[Method]:
     """Post, list, matches, withdraw."""
 
     def view(listed: Listed[Demand]) -> Result:
@@ -29,7 +32,9 @@ def methods(desk: DemandDesk, supply: SupplyDesk, catalog: Catalog, whose: Calla
         return view(await desk.post(text, domain, int(max_price), None if until is None else when(until, "until")))
 
     async def listed(domain: Domain | None = None, mine: bool | None = None, limit: Limit = 100) -> Result:
-        """Open demands, newest first."""
+        """Open demands, newest first; a domain that is asked about is followed from then on."""
+        if domain is not None:
+            await look_into(domain)
         found = [view(one) for one in catalog.every(Demand) if domain in (None, one.body.domain)]
         chosen = [one for one in found if mine in (None, one["mine"])]
         return items(sorted(chosen, key=lambda one: str(one["created_at"]), reverse=True)[:limit])

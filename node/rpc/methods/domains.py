@@ -1,11 +1,14 @@
-"""domains: which topics this node listens to. Publishing or wanting something follows its domain by itself."""
+"""domains: which topics this node listens to. Publishing, wanting or asking follows by itself."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from node.rpc.method import Method
 from node.rpc.values import Domain, Result, items
+
+LookInto = Callable[[str], Awaitable[None]]  # follow a domain that somebody asks about
 
 
 class Gossip(Protocol):

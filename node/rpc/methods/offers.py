@@ -15,6 +15,7 @@ from node.market.offers import Offers
 from node.market.sellers import Sellers
 from node.rpc.errors import InvalidParams
 from node.rpc.method import Method
+from node.rpc.methods.domains import LookInto
 from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, page, shown
 from protocols.offers.offer import Offer
 
@@ -22,7 +23,12 @@ NEAREST_MOST = 1_000  # of a query, when one pages through them
 
 
 def methods(
-    offers: Offers, catalog: Catalog, sellers: Sellers, embedder: Embedder, whose: Callable[[], str]
+    offers: Offers,
+    catalog: Catalog,
+    sellers: Sellers,
+    embedder: Embedder,
+    look_into: LookInto,
+    whose: Callable[[], str],
 ) -> list[Method]:
     """Publish, list, get, withdraw. `whose` is the own address, '' without a wallet."""
 
@@ -50,7 +56,12 @@ def methods(
         limit: Limit = 100,
         after: Name | None = None,
     ) -> Result:
-        """Open offers, newest first; with `query` the nearest in meaning first, less so of who lost disputes."""
+        """Open offers, newest first; with `query` the nearest in meaning first, less so of who lost disputes.
+
+        A domain that is asked about is followed from then on.
+        """
+        if domain is not None:
+            await look_into(domain)
         own = whose()
 
         def fits(one: Listed[Offer]) -> bool:

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from node.market.search import Search
 from node.rpc.method import Method
+from node.rpc.methods.domains import LookInto
 from node.rpc.values import Amount, Domain, Limit, Result, Text, shown
 from protocols.wei import parse_wei
 
@@ -15,7 +16,7 @@ Peers = Annotated[int, Meta(ge=0, le=64)]
 Token = Annotated[str, Meta(max_length=64)]
 
 
-def methods(search: Search) -> list[Method]:
+def methods(search: Search, look_into: LookInto) -> list[Method]:
     """Run."""
 
     async def run(
@@ -29,8 +30,11 @@ def methods(search: Search) -> list[Method]:
         """Find records by meaning: own ones whole, those of peers as a preview with the offer that sells them.
 
         `budget` is the most that may be paid for previews that cost; without it such hits come with their score only.
-        With a `progress` token the hits are told as they come, as events of the topic `search` that carry it.
+        With a `progress` token the hits are told as they come, as events of the topic `search` that carry it. A domain
+        that is asked about is followed from then on.
         """
+        if domain is not None:
+            await look_into(domain)
         found = await search.run(
             query,
             domain=domain,

@@ -138,6 +138,14 @@ async def test_only_followed_domains_are_carried(open_stall: OpenStall, hub: Hub
             assert [listed.item.id for listed in bob.catalog.every(Offer)] == [other.id]
 
 
+async def test_a_domain_that_is_asked_about_is_known_when_the_answer_comes(open_stall: OpenStall, hub: Hub) -> None:
+    async with open_stall(ALICE, 1) as alice, open_stall(BOB, 2) as bob:
+        item = await alice.gossip.announce(offers.KIND, encode(an_offer()), "fashion")
+        await bob.gossip.look_into("fashion")
+        assert bob.catalog.get(item.id, Offer)
+        assert bob.gossip.domains == ["fashion"]
+
+
 async def test_a_restart_goes_on_where_it_stood_and_a_lost_store_is_read_anew(
     open_stall: OpenStall, hub: Hub, tmp_path: Path
 ) -> None:
