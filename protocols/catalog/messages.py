@@ -8,8 +8,8 @@
 
 Sequence numbers are local to the answerer's store, which `epoch` names: after a loss of the store they begin anew, and
 so does the asker. Nothing has to be agreed on, a neighbour without news costs one empty page, and what another
-neighbour told already costs 32 bytes. Set reconciliation would save the ids of a first meeting, and cost rounds and work
-at every later one.
+neighbour told already costs 32 bytes. Set reconciliation would save the ids of a first meeting, and cost rounds and
+work at every later one.
 """
 
 from __future__ import annotations
