@@ -16,6 +16,8 @@ import {Weights} from "./Weights.sol";
 /// earns, and when he is silent until the ruling window has passed, anyone lapses the challenge: both stakes go home.
 abstract contract ModelChallenges is ModelTypes {
     uint256 internal constant BPS = 10_000;
+    /// Of each window: nobody waits longer for his share than a year and a year.
+    uint256 public constant MAX_WINDOW = 365 days;
 
     DataRegistry public immutable registry;
     StakeVault public immutable stakes;
@@ -32,6 +34,7 @@ abstract contract ModelChallenges is ModelTypes {
         // The vault was deployed for this address, computed beforehand: neither pointer can ever change.
         if (challengeable && !stakes_.isSlasher(address(this))) revert NotSlasher();
         if (challengeable && rules.rulingWindow == 0) revert BadRules();
+        if (rules.challengeWindow > MAX_WINDOW || rules.rulingWindow > MAX_WINDOW) revert BadRules();
         registry = registry_;
         stakes = stakes_;
         arbiter = rules.arbiter;

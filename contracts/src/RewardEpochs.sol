@@ -21,6 +21,7 @@ abstract contract RewardEpochs is RewardTypes {
     uint256 internal constant PPM = 1e6;
     uint256 internal constant BPS = 10_000;
     uint256 public constant MAX_LINES = 64; // an account
+    uint256 public constant MAX_WINDOW = 365 days; // between proposals, and to challenge one
 
     IERC20 public immutable token;
     VoucherBank public immutable bank;
@@ -52,6 +53,7 @@ abstract contract RewardEpochs is RewardTypes {
         // The vault was deployed for this address, computed beforehand: neither pointer can ever change.
         if (!stakes_.isSlasher(address(this))) revert NotSlasher();
         if (rules.epochLength == 0) revert BadRules();
+        if (rules.epochLength > MAX_WINDOW || rules.challengeWindow > MAX_WINDOW) revert BadRules();
         token = token_;
         bank = bank_;
         models = models_;

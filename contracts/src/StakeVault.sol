@@ -22,6 +22,7 @@ contract StakeVault {
     }
 
     uint256 public constant MAX_SLASHERS = 8;
+    uint256 public constant MAX_DELAY = 365 days;
 
     IERC20 public immutable token;
     uint64 public immutable unbondingDelay; // seconds
@@ -40,11 +41,13 @@ contract StakeVault {
 
     error NotSlasher();
     error BadSlashers();
+    error DelayTooLong();
     error NotEnough();
     error NotBound();
 
     constructor(IERC20 token_, uint64 unbondingDelay_, address[] memory slashers_) {
         if (slashers_.length == 0 || slashers_.length > MAX_SLASHERS) revert BadSlashers();
+        if (unbondingDelay_ > MAX_DELAY) revert DelayTooLong();
         token = token_;
         unbondingDelay = unbondingDelay_;
         for (uint256 i; i < slashers_.length; ++i) isSlasher[slashers_[i]] = true;

@@ -753,6 +753,14 @@ contract ModelRegistryTest is Base {
         address[] memory slashers = new address[](1);
         slashers[0] = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
         StakeVault vault = new StakeVault(erc20, UNBONDING, slashers);
+        for (uint256 i; i < 2; ++i) {
+            (uint64 long, uint64 short) = (365 days + 1, 365 days);
+            rules = ModelTypes.Rules(i == 0 ? long : short, i == 0 ? short : long, STAKE, FEE_BPS, address(0));
+            vm.expectRevert(ModelTypes.BadRules.selector);
+            new ModelRegistry(erc20, bank, registry, vault, rules, guardian);
+        }
+        slashers[0] = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
+        vault = new StakeVault(erc20, UNBONDING, slashers);
         rules = ModelTypes.Rules(CHALLENGE, 0, STAKE, FEE_BPS, arbiter);
         vm.expectRevert(ModelTypes.BadRules.selector); // no time to rule
         new ModelRegistry(erc20, bank, registry, vault, rules, guardian);

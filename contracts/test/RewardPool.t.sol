@@ -602,33 +602,26 @@ contract RewardPoolTest is Base {
         assertEq(token.balanceOf(address(rewards)), 0);
     }
 
-    function make(PriceOracle o, StakeVault v, uint256 alpha, uint256 beta, uint64 epoch) internal {
-        IERC20 t = IERC20(address(token));
-        new RewardPool(t, sale, bank, models, o, v, RewardTypes.Rules(alpha, beta, STAKE, epoch, 0));
+    /// A pool with a vault of its own, which knows its address beforehand.
+    function make(RewardTypes.Rules memory rules, bytes4 refusal) internal {
+        address[] memory slashers = new address[](1);
+        slashers[0] = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
+        StakeVault vault = new StakeVault(IERC20(address(token)), 1, slashers);
+        vm.expectRevert(refusal);
+        new RewardPool(IERC20(address(token)), sale, bank, models, oracle, vault, rules);
     }
 
     function test_constructor_refusals() public {
+        IERC20 t = IERC20(address(token));
+        RewardTypes.Rules memory good = RewardTypes.Rules(ALPHA, BETA, STAKE, EPOCH, CHALLENGE);
         vm.expectRevert(RewardTypes.NotSlasher.selector); // the vault obeys another pool
-        make(oracle, stakes, ALPHA, BETA, 1);
-        address[] memory slashers = new address[](1);
-        uint256 nonce = vm.getNonce(address(this));
-        // A pool whose constructor reverts costs the nonce as well: each attempt has its own vault.
-        slashers[0] = vm.computeCreateAddress(address(this), nonce + 1);
-        StakeVault vault = new StakeVault(IERC20(address(token)), 1, slashers);
-        vm.expectRevert(RewardTypes.ShareTooHigh.selector);
-        make(oracle, vault, 1e6, BETA, 1);
-        slashers[0] = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        vault = new StakeVault(IERC20(address(token)), 1, slashers);
-        vm.expectRevert(RewardTypes.ShareTooHigh.selector);
-        make(oracle, vault, ALPHA, 1e6, 1);
-        slashers[0] = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        vault = new StakeVault(IERC20(address(token)), 1, slashers);
-        vm.expectRevert(RewardTypes.BadRules.selector); // no epochs
-        make(oracle, vault, ALPHA, BETA, 0);
-        slashers[0] = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        vault = new StakeVault(IERC20(address(token)), 1, slashers);
-        vm.expectRevert(RewardTypes.NotReporter.selector); // the oracle obeys another pool
-        make(oracle, vault, ALPHA, BETA, 1);
+        new RewardPool(t, sale, bank, models, oracle, stakes, good);
+        make(RewardTypes.Rules(1e6, BETA, STAKE, EPOCH, CHALLENGE), RewardTypes.ShareTooHigh.selector);
+        make(RewardTypes.Rules(ALPHA, 1e6, STAKE, EPOCH, CHALLENGE), RewardTypes.ShareTooHigh.selector);
+        make(RewardTypes.Rules(ALPHA, BETA, STAKE, 0, CHALLENGE), RewardTypes.BadRules.selector); // no epochs
+        make(RewardTypes.Rules(ALPHA, BETA, STAKE, 365 days + 1, CHALLENGE), RewardTypes.BadRules.selector);
+        make(RewardTypes.Rules(ALPHA, BETA, STAKE, EPOCH, 365 days + 1), RewardTypes.BadRules.selector);
+        make(good, RewardTypes.NotReporter.selector); // the oracle obeys another pool
     }
 
     function test_fund_adds_to_the_grant() public {

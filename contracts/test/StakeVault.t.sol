@@ -214,6 +214,8 @@ contract StakeVaultTest is Base {
         new StakeVault(IERC20(address(token)), 1, none);
         vm.expectRevert(StakeVault.BadSlashers.selector);
         new StakeVault(IERC20(address(token)), 1, new address[](9));
+        vm.expectRevert(StakeVault.DelayTooLong.selector);
+        new StakeVault(IERC20(address(token)), 365 days + 1, new address[](1));
     }
 
     /// The suite's own vault knows the two contracts that were deployed after it.

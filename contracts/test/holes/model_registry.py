@@ -110,6 +110,8 @@ MUTANTS = [
     challenges(
         "a vault of somebody else", "if (challengeable && !stakes_.isSlasher(address(this))) revert NotSlasher();"
     ),
+    challenges("a window without end", "rules.challengeWindow > MAX_WINDOW || "),
+    challenges("a ruling without end", " || rules.rulingWindow > MAX_WINDOW"),
     weights("trained on revoked data", "if (!active) revert DatasetNotActive(dataset);"),
     weights("a dataset counts twice", "if (i != 0 && datasets[i] <= datasets[i - 1]) revert DatasetsNotAscending();"),
     weights(

@@ -96,5 +96,6 @@ MUTANTS = [
         "e.state != State.Proposed",
     ),
     epochs("a vault of somebody else", "if (!stakes_.isSlasher(address(this))) revert NotSlasher();"),
+    epochs("an epoch without end", "rules.epochLength > MAX_WINDOW || "),
     epochs("no epochs", "if (rules.epochLength == 0) revert BadRules();"),
 ]

@@ -3,6 +3,7 @@
 from holes.mutant import Mutant
 
 MUTANTS = [
+    Mutant("StakeVault", "a delay without end", "if (unbondingDelay_ > MAX_DELAY) revert DelayTooLong();"),
     Mutant("StakeVault", "anybody slashes", "if (!isSlasher[msg.sender]) revert NotSlasher();"),
     Mutant("StakeVault", "nobody may slash", "isSlasher[slashers_[i]] = true;", "isSlasher[slashers_[i]] = false;"),
     Mutant(
