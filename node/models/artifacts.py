@@ -29,8 +29,9 @@ MAX_GRAPH_BYTES = 256 << 20
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """`card.json`: everything about a trained model but its metric. `artifact` is the graph's SHA-256, `seconds` the
-    training's, `excluded` what resembled the held-out part, `left_out` what ratings kept away.
+    """`card.json`: everything about a trained model but its metric. `parent` is the own model it was made from,
+    `artifact` the graph's SHA-256, `seconds` the training's, `excluded` what resembled the held-out part, `left_out`
+    what ratings kept away.
     """
 
     model: ModelId
@@ -39,6 +40,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     task: str
     label: str
     base: str
+    parent: str = ""
     dim: int
     method: str
     settings: dict[str, float]
@@ -103,14 +105,17 @@ class Artifacts:
 
     def runtime(self, model: str, artifact: bytes) -> Runtime:
         """The model's graph, loaded, if it is the one with this hash. Raises BadArtifact."""
+        return Runtime(self.graph(model), expected_sha256=artifact)
+
+    def graph(self, model: str) -> bytes:
+        """The bytes of a model's graph, unchecked. Raises BadArtifact."""
         path = self._folder / model / GRAPH
         try:
             if path.stat().st_size > MAX_GRAPH_BYTES:
                 raise BadArtifact(f"{path} is over {MAX_GRAPH_BYTES} bytes")
-            graph = path.read_bytes()
+            return path.read_bytes()
         except OSError as err:
             raise BadArtifact(f"{path} cannot be read: {err}") from err
-        return Runtime(graph, expected_sha256=artifact)
 
 
 def _read(path: Path, kind: type[T]) -> T:

@@ -3,6 +3,8 @@
     adapter   x (n, dim) → `query` and `document` (n, dim): unit((x − mean) W) of either side
     head      x (n, dim) → `probabilities` (n, classes)
 
+A model made from another is one graph: what the lower one answers on a side is what the upper one is asked on it.
+
 Same parameters, same bytes: the artifact's hash names the model.
 """
 
@@ -23,6 +25,7 @@ IR_VERSION = 9
 PRODUCER = "schwung"
 INPUT = "x"
 PROBABILITIES = "probabilities"
+BELOW = "below."
 
 
 def adapter_bytes(adapter: Adapter) -> bytes:
@@ -55,6 +58,25 @@ def head_bytes(head: Head) -> bytes:
     weights = [_weight("mean", head.mean), _weight("weight", head.weight / head.scale), _weight("bias", head.bias)]
     meta = {"task": "classification", "classes": json.dumps(head.classes, ensure_ascii=False)}
     return _serialise("head", nodes, weights, len(head.mean), {PROBABILITIES: len(head.classes)}, meta)
+
+
+def stack(lower: bytes, upper: bytes) -> bytes:
+    """An adapter's graph below another graph of ours, as one; a head reads the lower one's documents."""
+    below, above = onnx.load_model_from_string(lower), onnx.load_model_from_string(upper)
+    for node in below.graph.node:
+        node.input[:] = [name if name == INPUT else BELOW + name for name in node.input]
+        node.output[:] = [BELOW + name for name in node.output]
+    for weight in below.graph.initializer:
+        weight.name = BELOW + weight.name
+    for node in above.graph.node:
+        side = "query" if node.output[0].startswith("query") else "document"
+        node.input[:] = [BELOW + side if name == INPUT else name for name in node.input]
+    width = {out.name: out.type.tensor_type.shape.dim[1].dim_value for out in above.graph.output}
+    dim = below.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    nodes = [*below.graph.node, *above.graph.node]
+    weights = [*below.graph.initializer, *above.graph.initializer]
+    meta = {prop.key.removeprefix("schwung."): prop.value for prop in above.metadata_props}
+    return _serialise(above.graph.name, nodes, weights, dim, width, meta)
 
 
 def _weight(name: str, values: np.ndarray) -> onnx.TensorProto:

@@ -113,7 +113,8 @@ class Publishing:
     ) -> ModelRow:
         """Publish a trained model at a price for one input. Safe to repeat; the first card counts.
 
-        `parent` is the published model it was made from; without `parent_bps` it gets what it asks for.
+        `parent` is the published model it was made from (known by itself when it was trained on an own one); without
+        `parent_bps` it gets what it asks for.
 
         Raises UnknownModel, BadCall, NotBetter (unless `force`), WalletLocked, InsufficientFunds, Reverted.
         """
@@ -125,7 +126,7 @@ class Publishing:
         if row.state == "trained":
             check_gate(found, force=force)
             price = self._policy.default_price_wei if price_wei is None else price_wei
-            above = await self._parent(parent, parent_bps)
+            above = await self._parent(await self._maker(found.manifest, parent), parent_bps)
             row = await self._store.publishing(model, encode(await self._card(found, price, above)), price)
         return await self._advance(row)
 
@@ -195,6 +196,15 @@ class Publishing:
         if int(await self._registry.arbiter(), 16) == 0 or not await self._registry.challenge_window():
             return 0
         return await self._registry.challenge_stake()
+
+    async def _maker(self, manifest: Manifest, named: str) -> str:
+        """The parent to name: the own model it was made from, if that is published. Raises BadCall for another."""
+        made_from = manifest.parent
+        if not made_from or not (await self._registry.model(bytes.fromhex(made_from))).exists:
+            return named
+        if named not in ("", made_from):
+            raise BadCall(f"this model was made from {made_from[:12]}…, its parent cannot be another")
+        return made_from
 
     async def _parent(self, parent: str, bps: int | None) -> Parent:
         """Raises UnknownModel, BadCall."""

@@ -298,6 +298,7 @@ def detail(trained: TrainedModel, standing: Standing = Standing()) -> dict[str, 
     return {
         **msgspec.structs.asdict(own_view(trained, standing)),
         "base": manifest.base,
+        "made_from": manifest.parent,
         "method": manifest.method,
         "settings": manifest.settings,
         "classes": manifest.classes,

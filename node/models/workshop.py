@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from node.models.artifacts import Artifacts, Manifest, Report, model_id
 from node.models.errors import BadArtifact, BadCall, UnknownModel
 from node.models.evaluate import Evaluation, judge_classes, judge_retrieval
 from node.models.examples import Corpus
+from node.models.export import stack
 from node.models.gathering import gather, label_corpus, label_key, parse_filter, retrieval_corpus
 from node.models.memory import Remembering
 from node.models.ports import Events, Lessons, Progress, Records, Wallet
@@ -29,6 +31,7 @@ from node.shard.record import ShardRecord
 from protocols.ids import Address, parse_domain
 from protocols.inference.card import CLASSIFY, RETRIEVAL, TASKS
 
+MODEL_ID = re.compile("[0-9a-f]{64}")
 SMALL = 5_000  # records whose training one thread does in about ten seconds
 
 log = structlog.get_logger(__name__)
@@ -40,6 +43,32 @@ class TrainedModel(msgspec.Struct, frozen=True):
     row: ModelRow
     manifest: Manifest
     report: Report
+
+
+class Below:
+    """An own retriever that another model is made from."""
+
+    def __init__(self, model: str, graph: bytes, runtime: Runtime) -> None:
+        self.model = model
+        self._graph = graph
+        self._runtime = runtime
+
+    async def corpus(self, corpus: Corpus) -> Corpus:
+        """The same examples as this model sees them."""
+        queries = None if corpus.queries is None else await self._runtime.apply(corpus.queries, "query")
+        documents = await self._runtime.apply(corpus.documents, "document")
+        return msgspec.structs.replace(corpus, queries=queries, documents=documents)
+
+    async def names(self, names: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Embeddings of class names as this model sees them."""
+        if not names:
+            return names
+        rows = await self._runtime.apply(np.stack(list(names.values())), "query")
+        return dict(zip(names, rows, strict=True))
+
+    def under(self, trained: Trained) -> Trained:
+        """What was trained on top of this model, as one graph."""
+        return msgspec.structs.replace(trained, graph=stack(self._graph, trained.graph))
 
 
 class Workshop:
@@ -90,6 +119,9 @@ class Workshop:
     ) -> TrainedModel:
         """Train on the shard's records of a domain; `task` is `retrieval` or `classification`.
 
+        `base` may be an own model for retrieval: then the new one is made from it, judged against it, and names it as
+        its parent when both are published.
+
         `filter` has the fields of the shard's filter, and `label`: the label that a classifier learns (by default the
         one that most records have).
 
@@ -110,7 +142,8 @@ class Workshop:
             await self._lessons.read()
             records = [record for record in found if self._lesson(record.dataset) > 0]
             label = label_key(records, label) if kind == CLASSIFY else ""
-            trained = await self._run(kind, label, records, progress)
+            below = await self._below(base)
+            trained = await self._run(kind, label, records, below, progress)
             manifest = Manifest(
                 model=model_id(builder, domain, trained.graph),
                 title=title or f"{domain} {kind}",
@@ -118,6 +151,7 @@ class Workshop:
                 task=kind,
                 label=label,
                 base=self._embedder.model_id,
+                parent=below.model if below else "",
                 dim=self._embedder.dim,
                 method=trained.method,
                 settings=trained.settings,
@@ -169,26 +203,47 @@ class Workshop:
         records = await self._shard.fetch(found.report.held_out)
         artifact = found.row.artifact
         runtime = await trio.to_thread.run_sync(self._artifacts.runtime, model, artifact, limiter=self._disk)
+        below = await self._below(found.manifest.parent)
         if found.row.task == RETRIEVAL:
             corpus = await retrieval_corpus(records, self._embedder, _silent)
-            return found, await self._judge_retriever(corpus, runtime)
+            return found, await self._judge_retriever(corpus, runtime, below)
         corpus, names = await label_corpus(records, found.manifest.label, self._embedder, _silent)
-        return found, await self._judge_classifier(corpus, names, found.manifest.classes, runtime)
+        return found, await self._judge_classifier(corpus, names, found.manifest.classes, runtime, below)
 
-    async def _judge_retriever(self, corpus: Corpus, runtime: Runtime) -> Evaluation:
+    async def _judge_retriever(self, corpus: Corpus, runtime: Runtime, below: Below | None) -> Evaluation:
         assert corpus.queries is not None
         queries = await runtime.apply(corpus.queries, "query")
         documents = await runtime.apply(corpus.documents, "document")
-        return judge_retrieval((corpus.queries, corpus.documents), (queries, documents))
+        before = await below.corpus(corpus) if below else corpus
+        assert before.queries is not None
+        return judge_retrieval((before.queries, before.documents), (queries, documents))
 
     async def _judge_classifier(
-        self, corpus: Corpus, names: dict[str, np.ndarray], classes: tuple[str, ...], runtime: Runtime
+        self,
+        corpus: Corpus,
+        names: dict[str, np.ndarray],
+        classes: tuple[str, ...],
+        runtime: Runtime,
+        below: Below | None,
     ) -> Evaluation:
         for name in set(classes) - set(names):
             names[name] = (await self._embedder.embed([name], query=True))[0]
         found = (await runtime.apply(corpus.documents, "document")).argmax(axis=1)
         truth = np.array([example.label for example in corpus.examples], dtype=object)
+        if below:
+            corpus, names = await below.corpus(corpus), await below.names(names)
         return judge_classes(nearest_name(corpus, classes, names), np.array(classes, dtype=object)[found], truth)
+
+    async def _below(self, base: str | None) -> Below | None:
+        """The own model that another is made from; None for the embedder itself. Raises UnknownModel, BadCall."""
+        if base in (None, "", self._embedder.model_id):
+            return None
+        assert base is not None
+        found = await self.get(base)
+        if found.row.task != RETRIEVAL:
+            raise BadCall(f"base {base[:12]}… is a classifier: models are made from retrievers")
+        graph = await trio.to_thread.run_sync(self._artifacts.graph, base, limiter=self._disk)
+        return Below(base, graph, Runtime(graph, expected_sha256=found.row.artifact))
 
     def _check(self, domain: str, task: str, base: str | None, label: str) -> tuple[str, str]:
         parse_domain(domain)
@@ -196,26 +251,34 @@ class Workshop:
             raise BadCall(f"task {task[:80]!r} is not known", hint=f"one of {', '.join(TASKS)}")
         if label and task != CLASSIFY:
             raise BadCall("filter.label is for classification; a retriever learns from titles")
-        if base not in (None, "", self._embedder.model_id):
+        if base not in (None, "", self._embedder.model_id) and not MODEL_ID.fullmatch(str(base)):
             raise BadCall(
-                f"base {base[:96]!r} is not the embedder of this shard ({self._embedder.model_id})",
+                f"base {str(base)[:96]!r} is neither an own model nor the embedder of this shard "
+                f"({self._embedder.model_id})",
                 hint="leave base out, or open a node with that embedding.model_dir",
             )
         return task, label
 
-    async def _run(self, kind: str, label: str, records: list[ShardRecord], progress: Progress) -> Trained:
+    async def _run(
+        self, kind: str, label: str, records: list[ShardRecord], below: Below | None, progress: Progress
+    ) -> Trained:
         builder, share = self._wallet.address, self._held_out_ppm
         # On small products a second thread gains nothing, and beside other work OpenBLAS's threads spin for each
         # other: 600 pairs took 20 CPU-seconds on two threads and 5 on one.
         limit_threads(self._threads if len(records) > SMALL else 1)
         if kind == RETRIEVAL:
             corpus = self._learning(await retrieval_corpus(records, self._embedder, progress))
+            corpus = await below.corpus(corpus) if below else corpus
             progress(done=0, total=len(corpus.examples), unit="records", note="training")
-            return await trio.to_thread.run_sync(train_retrieval, corpus, builder, share, limiter=self._trainer)
+            found = await trio.to_thread.run_sync(train_retrieval, corpus, builder, share, limiter=self._trainer)
+            return below.under(found) if below else found
         corpus, names = await label_corpus(records, label, self._embedder, progress)
         corpus = self._learning(corpus)
+        if below:
+            corpus, names = await below.corpus(corpus), await below.names(names)
         progress(done=0, total=len(corpus.examples), unit="records", note="training")
-        return await trio.to_thread.run_sync(train_classifier, corpus, names, builder, share, limiter=self._trainer)
+        found = await trio.to_thread.run_sync(train_classifier, corpus, names, builder, share, limiter=self._trainer)
+        return below.under(found) if below else found
 
     def _lesson(self, dataset: int) -> float:
         """Own records count fully: nobody has bought them yet."""

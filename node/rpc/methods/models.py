@@ -24,7 +24,10 @@ def methods(models: Models, jobs: JobRunner) -> list[Method]:
     async def train(
         domain: Domain, task: Task, base: Name | None = None, filter: dict[str, Any] | None = None
     ) -> Result:
-        """Train a vertical model on this node's records, own and bought. Answers with a job."""
+        """Train a vertical model on this node's records, own and bought. Answers with a job.
+
+        `base` may be an own retrieval model: the new one is made from it, judged against it, and names it as parent.
+        """
 
         async def work(progress: Progress) -> Mapping[str, Any]:
             report = await models.train(domain, task, base=base, filter=filter or {}, progress=progress)

@@ -125,7 +125,7 @@ async def test_a_filter_narrows_the_records(builder: Room):
     ("given", "words"),
     [
         ({"task": "dance"}, "task 'dance'"),
-        ({"base": "another"}, "not the embedder"),
+        ({"base": "another"}, "neither an own model nor the embedder"),
         ({"filter": {"colour": "red"}}, "'colour'"),
         ({"filter": {"min_quality": "high"}}, "filter"),
         ({"filter": {"label": "class"}}, "for classification"),
@@ -275,3 +275,32 @@ async def test_training_follows_the_better_data(builder: Room):
     builder.teacher.lessons[7] = 0.0
     without = await trained(builder)
     assert without["after"] > equal["after"]
+
+
+@pytest.mark.parametrize("task", ["retrieval", "classification"])
+async def test_a_model_made_from_another_is_one_graph_judged_against_it(builder: Room, task: str):
+    base = await trained(builder)
+    child = await trained(builder, task, base=str(base["model"]))
+    assert child["made_from"] == base["model"] != child["model"]
+    if task == "retrieval":
+        assert child["before"] == pytest.approx(base["after"], abs=1e-3)
+    again = await builder.models.evaluate(str(child["model"]))
+    assert again["before"]["mean"] == pytest.approx(child["before"], abs=1e-3)
+    assert again["after"]["mean"] == pytest.approx(child["after"], abs=2e-3)
+
+
+async def test_a_child_names_its_published_base_as_parent(builder: Room):
+    builder.publishing._policy = msgspec.structs.replace(builder.publishing._policy, child_bps=1_500)
+    base = str((await trained(builder))["model"])
+    child = str((await trained(builder, "classification", base=base))["model"])
+    await builder.models.publish(base, 5_000)
+    with pytest.raises(BadCall, match="cannot be another"):
+        await builder.models.publish(child, 5_000, parent="ab" * 32, force=True)
+    shown = await builder.models.publish(child, 5_000, force=True)
+    assert (shown["parent"], shown["parent_bps"]) == (base, 1_500)
+    answer = await builder.models.call(child, ["a warm coat"])
+    assert len(answer["outputs"][0]) == 3
+    with pytest.raises(BadCall, match="is a classifier"):
+        await trained(builder, base=child)
+    with pytest.raises(UnknownModel):
+        await trained(builder, base="cd" * 32)
