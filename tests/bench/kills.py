@@ -23,6 +23,7 @@ AGAIN = 0.3  # of the cuts have a second one while the node starts
 PAST_A_WINDOW_S = 125  # of chain time
 LATE = 0.04  # of the cuts last so long: somebody misses a deadline
 MOST_LATE = 5
+TELL_EVERY = 25
 
 
 def run(kills: int, seed: int) -> dict[str, Any]:
@@ -38,22 +39,25 @@ def run(kills: int, seed: int) -> dict[str, Any]:
 
 def rage(town: Town, kills: int, dice: random.Random) -> int:
     """Kill until there were enough; how many there were."""
-    killed = late = 0
+    killed = late = told = 0
     while killed < kills:
         time.sleep(dice.uniform(*PAUSE_S))
         victims = dice.sample(NAMES, dice.choice(AT_ONCE))
         killed += cut(town, victims)
         if dice.random() < AGAIN:
             for name in victims:
-                town.cluster.start(name, ready=False)
+                town.start(name, ready=False)
             time.sleep(dice.uniform(*START_S))
             killed += cut(town, victims)
         if dice.random() < LATE and late < MOST_LATE:
             town.cluster.leap(PAST_A_WINDOW_S)
             late += 1
+        if killed - told >= TELL_EVERY:
+            told = killed
+            print(f"{killed} of {kills} kills, done: {dict(town.done)}", flush=True)
         dice.shuffle(victims)
         for name in victims:
-            town.cluster.start(name)
+            town.start(name)
     return killed
 
 

@@ -7,12 +7,14 @@ import time
 
 import pytest
 
+from tests.bench import kills
 from tests.e2e.stall import BUYER, NAMES, SELLER, Purse, Stall
 from tests.support.cluster import Cluster, wait_for
 
 pytestmark = [pytest.mark.chain, pytest.mark.e2e, pytest.mark.slow]
 
 ROUNDS = 40
+CUTS = 40  # of the busy town; two hundred are a benchmark: python -m tests.bench.kills
 A_DEAL_S = 0.6  # an undisturbed one takes about 0.4 s
 A_START_S = 1.5
 VICTIMS = ([BUYER], [SELLER], [BUYER, SELLER])
@@ -59,3 +61,12 @@ def test_nobody_is_left_waiting(stall: Stall) -> None:
     for name in NAMES:
         deals = stall.cluster.client(name).call("deals.list", limit=1_000)["items"]
         assert [deal for deal in deals if not deal["over"]] == []
+
+
+def test_a_busy_town_comes_to_rest_whole() -> None:
+    seed = random.randrange(2**31)
+    print(f"seed {seed}")
+    row = kills.run(CUTS, seed)
+    assert row["kills"] >= CUTS
+    assert row["paid"] > 0
+    assert row["calls"] > 0

@@ -11,6 +11,7 @@ A command whose node dies of it is no error; what it began is taken up by the no
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 import threading
@@ -26,22 +27,23 @@ from contracts.bindings.sale import SaleState
 from tests.e2e.goods import goods, vocabulary
 from tests.support.client import CallFailed, Client
 from tests.support.cluster import TOKEN, Cluster, open_cluster, wait_for
-from tests.support.works import BUILDER, CONTRIBUTOR, DOMAIN, GOODS, OWN, Works
+from tests.support.works import BUILDER, CONTRIBUTOR, DOMAIN, GOODS, MOODS, OWN, Works
 
 TRADERS = ("east", "west")
 NAMES = (CONTRIBUTOR, BUILDER, *TRADERS)
 CALLERS = (CONTRIBUTOR, *TRADERS)
-LOTS = 60  # of each trader, to be published while the town is busy
+LOTS = 100  # of each trader, to be published while the town is busy
 EACH = 5  # records a lot
 REST_S = 600
 STILL_S = 8  # nothing moved for so long: something waits for a deadline
 LEAP_S = 1_300  # of chain time; three of them are past every deadline of a sale
 DEPOSIT_WEI = 100 * TOKEN
+DISTRIBUTOR = {"rewards.distribute": "true"}  # the builder also proposes who is rewarded for rating models
 BOUGHT = {SaleState.PAID: "settled", SaleState.REFUNDED: "refunded"}
 SOLD = {SaleState.PAID: "paid", SaleState.REFUNDED: "refunded"}
 GONE = (OSError, ValueError, AttributeError)  # what a connection that ends in the middle of a call can be
 
-Trade = Callable[[str, random.Random], None]
+Trade = Callable[[str, random.Random], bool]
 
 
 class Town:
@@ -52,6 +54,7 @@ class Town:
         self.done: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self._seed = seed
+        self._rated: set[str] = set()
         self._stop = threading.Event()
         own, first = goods(["own"], OWN, seed + 1), goods(["first"], GOODS, seed)
         self.works = Works(cluster, [*first["first"], *own["own"]])
@@ -64,6 +67,10 @@ class Town:
             assert put["records"] > 0.9 * len(items), put  # by chance two are alike
             node.call("wallet.deposit", amount=str(DEPOSIT_WEI))
         self._next = dict.fromkeys(TRADERS, 0)
+
+    def start(self, name: str, *, ready: bool = True) -> None:
+        """A node's next life."""
+        self.cluster.start(name, ready=ready, settings=DISTRIBUTOR if name == BUILDER else None)
 
     # --- business ---
 
@@ -87,9 +94,9 @@ class Town:
     def _trades(self, name: str) -> list[Trade]:
         trades: list[Trade] = [self._buy, self._claim, self._rate]
         if name in TRADERS:
-            trades.append(self._publish)
+            trades += [self._publish, self._withdraw]
         if name in CALLERS:
-            trades.append(self._call)
+            trades += [self._call, self._rate_model]
         if name == BUILDER:
             trades.append(self._settle)
         return trades
@@ -98,20 +105,28 @@ class Town:
         dice = random.Random(seed)
         while not self._stop.wait(dice.uniform(0.1, 1.2)):
             try:
-                what(name, dice)
-                self.done[what.__name__.strip("_")] += 1
+                self.done[what.__name__.strip("_")] += what(name, dice)
             except CallFailed as err:
                 self.refusals[f"{what.__name__.strip('_')}: {err.kind}"] += 1
             except GONE:
                 self.done["cut off"] += 1
 
-    def _publish(self, name: str, dice: random.Random) -> None:
-        if self._next[name] >= LOTS or dice.random() < 0.5:
-            return
+    def _publish(self, name: str, dice: random.Random) -> bool:
+        if self._next[name] >= LOTS or dice.random() < 0.7:
+            return False
         lot, self._next[name] = self._lots[name][self._next[name]], self._next[name] + 1
         self._node(name).call("offers.publish", domain=DOMAIN, title=lot, filter={"labels": {"lot": lot}})
+        return True
 
-    def _buy(self, name: str, dice: random.Random) -> None:
+    def _withdraw(self, name: str, dice: random.Random) -> bool:
+        if dice.random() < 0.95:
+            return False
+        mine = self._node(name).call("offers.list", mine=True, limit=1_000)["items"]
+        if mine:
+            self._node(name).call("offers.withdraw", offer=dice.choice(mine)["offer"])
+        return bool(mine)
+
+    def _buy(self, name: str, dice: random.Random) -> bool:
         node = self._node(name)
         mine = {offer["offer"] for offer in node.call("offers.list", mine=True, limit=1_000)["items"]}
         bought = {deal["offer"] for deal in node.call("deals.list", limit=1_000)["items"]}
@@ -120,27 +135,35 @@ class Town:
             offer = dice.choice(there)
             most = offer["price_wei"] if dice.random() < 0.95 else "1"  # now and then one who will not pay
             node.call("deals.buy", offer=offer["offer"], max_price=most)
+        return bool(there)
 
-    def _call(self, name: str, dice: random.Random) -> None:
-        texts = ["soft and elegant", "tight and cheap"][: dice.randint(1, 2)]
-        for text in texts:
-            self._node(name).call("models.call", model=self.works.model, input=text)
+    def _call(self, name: str, dice: random.Random) -> bool:
+        self._node(name).call("models.call", model=self.works.model, input=dice.choice(list(MOODS.values())))
+        return True
 
-    def _settle(self, name: str, dice: random.Random) -> None:
-        if dice.random() < 0.4:
-            self._node(name).call("models.settle")
+    def _settle(self, name: str, dice: random.Random) -> bool:
+        return dice.random() < 0.4 and bool(self._node(name).call("models.settle")["items"])
 
-    def _claim(self, name: str, dice: random.Random) -> None:
-        if dice.random() < 0.3:
-            self._node(name).call("rewards.claim")
+    def _claim(self, name: str, dice: random.Random) -> bool:
+        return dice.random() < 0.3 and bool(self._node(name).call("rewards.claim")["items"])
 
-    def _rate(self, name: str, dice: random.Random) -> None:
+    def _rate(self, name: str, dice: random.Random) -> bool:
+        """A purchase, each once by whoever remembers; a node that died of it may be asked again."""
         node = self._node(name)
         deals = [d for d in node.call("deals.list", limit=1_000)["items"] if d["role"] == "buyer"]
-        settled = [deal for deal in deals if deal["state"] == "settled"]
-        if settled:
-            deal = dice.choice(settled)
-            node.call("feedback.give", subject=deal["offer"], receipt=deal["deal"], rating=dice.randint(1, 5))
+        settled = [deal for deal in deals if deal["state"] == "settled" and deal["deal"] not in self._rated]
+        if not settled:
+            return False
+        deal = dice.choice(settled)
+        node.call("feedback.give", subject=deal["offer"], receipt=deal["deal"], rating=dice.randint(1, 5))
+        self._rated.add(deal["deal"])
+        return True
+
+    def _rate_model(self, name: str, dice: random.Random) -> bool:
+        if dice.random() < 0.9:
+            return False
+        self._node(name).call("feedback.give", subject=self.works.model, receipt="any", rating=dice.randint(1, 5))
+        return True
 
     def _node(self, name: str) -> Client:
         return self.cluster.client(name)
@@ -152,7 +175,7 @@ class Town:
         for name in NAMES:
             self.cluster.disarm(name)
             if not self.cluster.alive(name):
-                self.cluster.start(name)
+                self.start(name)
         self._finish("the deals", self._open_deals)
         wait_for(lambda: self._settled(), "the last settlement", REST_S)
         self._finish("the transactions", self._open_transactions)
@@ -211,9 +234,10 @@ class Town:
         for sale, outcome in chain.items():
             assert bought[sale][1] == BOUGHT[outcome], (sale, outcome, bought[sale], sold[sale])
             assert sold[sale][1] == SOLD[outcome], (sale, outcome, bought[sale], sold[sale])
-        for name, state, offer in bought.values():
-            if state == "settled":
-                self._assert_records(name, offer)
+        for name in NAMES:
+            held = Counter(record["source"] for record in self._bought(name))
+            for offer in [offer for buyer, state, offer in bought.values() if (buyer, state) == (name, "settled")]:
+                self._assert_records(name, offer, held[f"offer:{offer}"])
         self._assert_moved(chain)
         states = [row[0] for name in NAMES for row in self._rows(name, "SELECT state FROM deals WHERE role = 'buyer'")]
         counts = Counter(states)
@@ -244,10 +268,26 @@ class Town:
                 found[sale] = (name, state, offer)
         return found
 
-    def _assert_records(self, name: str, offer: str) -> None:
-        wanted = self._node(name).call("offers.get", offer=offer)["records"]
-        held = self._node(name).call("records.list", domain=DOMAIN, origin="bought", limit=1_000)["items"]
-        assert sum(record["source"] == f"offer:{offer}" for record in held) == wanted, (name, offer)
+    def _assert_records(self, name: str, offer: str, count: int) -> None:
+        """As many as the deal says, and as the seller sealed."""
+        (deal,) = [
+            d for d in self._node(name).call("deals.list", limit=1_000)["items"] if d["offer"] == offer and d["sale"]
+        ]
+        sql = f"SELECT record_ids FROM publications WHERE offer = '{offer}'"
+        ((sealed,),) = [row for seller in NAMES for row in self._rows(seller, sql)]
+        assert count == deal["records"] == len(json.loads(sealed)), (name, offer)
+
+    def _bought(self, name: str) -> list[dict[str, Any]]:
+        """All records of a node that came from others."""
+        held: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            further: dict[str, Any] = {"after": cursor} if cursor else {}
+            page = self._node(name).call("records.list", domain=DOMAIN, origin="bought", limit=500, **further)
+            held += page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return held
 
     def _assert_moved(self, chain: dict[str, SaleState]) -> None:
         """Between each wallet and the sale contract moved what the paid sales cost, once, and what it took to sell."""
@@ -263,8 +303,7 @@ class Town:
                 spent[event[1]["from"]] += event[1]["value"]
         for name in NAMES:
             address = self._node(name).call("node.status")["address"]
-            locked = self._locked(name)
-            bonds = self._bonds(address)
+            locked, bonds = self._locked(name), self._bonds(address)
             assert spent[address] == locked + bonds, (name, spent[address], locked, bonds)
 
     def _locked(self, name: str) -> int:
@@ -308,7 +347,7 @@ class Town:
         rows = [row for name in NAMES for row in self._rows(name, sql)]
         assert len({row[0] for row in rows}) == len(rows) == int(self.cluster.view("registry", "datasetCount"))
         assert len({row[1] for row in rows}) == len(rows) == int(self.cluster.view("sale", "offerCount"))
-        assert {row[2] for row in rows} == {"announced"}, rows
+        assert {row[2] for row in rows} <= {"announced", "withdrawn"}, rows
         return len(rows)
 
     def _rows(self, name: str, sql: str) -> list[tuple[Any, ...]]:
