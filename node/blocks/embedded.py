@@ -234,7 +234,10 @@ class EmbeddedBlocks:
         return payload
 
     async def _keep(self, payload: Payload, first: int, leaves: Sequence[memoryview]) -> None:
-        await self._disk(lambda: self._store.payloads.write(payload, first, leaves))
+        try:
+            await self._disk(lambda: self._store.payloads.write(payload, first, leaves))
+        except OSError as err:
+            raise StoreFull(f"a payload cannot be written: {err.strerror}") from err
 
     async def _keep_single(self, cid: Cid, block: bytes) -> None:
         await self._write([(cid, block)])

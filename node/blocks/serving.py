@@ -181,6 +181,6 @@ class _Run:
             self._room[at : at + HEADER_BYTES] = size.to_bytes(HEADER_BYTES, "big")
             at += HEADER_BYTES + size
             leaves.append(self._room[at - size : at])
-        if payload.read(first, leaves):
+        if all(payload.have[first:end]) and payload.read(first, leaves):
             return self._room[:at]
         return memoryview(bytes(HEADER_BYTES * (end - first)))

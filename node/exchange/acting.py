@@ -40,6 +40,7 @@ from protocols.sealed import Payload, Record, parse, root_of, salvage
 log = structlog.get_logger(__name__)
 
 FETCH_TIMEOUT_S = 600.0
+FETCH_BYTES_PER_S = 200_000  # a large payload on a slow line takes its time; what came is kept in any case
 BLOCK_WAIT_S = 120.0  # for the block that chooses the sample; two minutes are ten blocks of a slow chain
 BLOCK_POLL_S = 0.2
 BUSY_S, BUSY_POLL_S = 30.0, 1.0  # a seller who has just started again knows his offers within seconds
@@ -155,8 +156,9 @@ class Acting:
     async def _payload(self, offer: Listed[Offer]) -> Payload:
         """The payload, from the block store once it was fetched. Raises BlocksError, Malformed."""
         body, most = offer.body, offer.body.size_bytes
+        timeout_s = max(FETCH_TIMEOUT_S, most / FETCH_BYTES_PER_S)
         content = await self._blocks.fetch_mapped(
-            Cid(body.cid), providers=[offer.item.peer], max_bytes=most, timeout_s=FETCH_TIMEOUT_S
+            Cid(body.cid), providers=[offer.item.peer], max_bytes=most, timeout_s=timeout_s
         )
         data = cast(bytes, content)  # a mapped file gives bytes where it is sliced, and nothing else is done with it
         return await trio.to_thread.run_sync(lambda: parse(data, max_bytes=most))

@@ -24,7 +24,7 @@ from noise.backends.default.ciphers import ChaCha20Cipher  # type: ignore[import
 from noise.state import CipherState  # type: ignore[import-untyped]
 
 WRITE_BYTES = 65_507  # Noise's 65,519 bytes of plaintext less the 12 of a Yamux header: one frame, one message
-BATCH_FRAMES = 4
+BATCH_FRAMES = 9
 BATCH_BYTES = BATCH_FRAMES * WRITE_BYTES
 BODY_S = 60.0  # without a byte of a frame that has begun; stock code's _DEFAULT_DATA_FRAME_READ_TIMEOUT
 SOCKET_STALL_S = 20.0  # without the kernel taking a byte; then the connection is dead
