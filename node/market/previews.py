@@ -1,4 +1,8 @@
-"""Buying previews of hits: one owner at a time, within a budget, at most one purchase ahead of what was delivered."""
+"""Buying previews of hits: one owner at a time, within a budget, at most one purchase ahead of what was delivered.
+
+An owner who says that he has shown what did not come has to show it again before anything more is signed; so who takes
+the money and shows nothing gets one purchase, however often he is asked. Only what a crash of ours cut off is believed.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +74,7 @@ class Previews:
         self._purse = purse
         self._wire = wire
         self._lanes: dict[Address, trio.Lock] = defaultdict(trio.Lock)
+        self._missing: dict[Address, tuple[bytes, list[int]]] = {}  # paid for since our start, and not come
 
     async def open(
         self, peer: PeerId, query: bytes, terms: SearchTerms, places: Sequence[int], budget_wei: int
@@ -87,24 +92,50 @@ class Previews:
             return Opened()
 
     async def _buy(self, peer: PeerId, query: bytes, payee: Address, places: list[int], cost_wei: int) -> Opened:
+        promised_wei = await self._purse.promised(payee, LANE)
         try:
             voucher = await self._purse.pay(payee, LANE, cost_wei)
         except AheadTooFar:  # less than this is outstanding: it is shown, and the terms say what of it was served
             voucher = await self._purse.promise(payee, LANE, 0)
-        reply = await self._ask(peer, query, places, voucher)
-        if reply.refused and reply.terms is not None:
-            served = parse_wei(reply.terms.served_wei)
-            if reply.terms.held is not None:  # our journal is younger than what he shows
-                await self._purse.adopt(reply.terms.held, served)
-            # what we took for lost was served after all; nobody is believed beyond what we signed
-            if served <= await self._purse.promised(payee, LANE):
-                voucher = await self._purse.promise(payee, LANE, served + cost_wei)
-                reply = await self._ask(peer, query, places, voucher)
+        was_open = voucher.cumulative == promised_wei
+        try:
+            reply = await self._ask(peer, query, places, voucher)
+            if reply.refused and reply.terms is not None:
+                served = parse_wei(reply.terms.served_wei)
+                if await self._is_true(peer, payee, served, reply.terms.held, voucher, was_open=was_open):
+                    voucher = await self._purse.promise(payee, LANE, served + cost_wei)
+                    reply = await self._ask(peer, query, places, voucher)
+        except (NetworkError, ProtocolError):
+            self._missing.setdefault(payee, (query, places))
+            raise
         if len(reply.previews) != len(places):
             log.info("previews were refused", peer=peer, reason=reply.refused)
+            self._missing.setdefault(payee, (query, places))
             return Opened()
-        await self._purse.received(payee, LANE)
+        await self._came(payee)
         return Opened(reply.previews, cost_wei)
+
+    async def _is_true(
+        self, peer: PeerId, payee: Address, served_wei: int, held: Voucher | None, voucher: Voucher, *, was_open: bool
+    ) -> bool:
+        """Whether to go on from what an owner says he has served. Nobody is believed beyond what we signed before."""
+        if held is not None and held.cumulative > voucher.cumulative:  # our journal is younger than what he shows
+            await self._purse.adopt(held, served_wei)
+            return served_wei <= await self._purse.promised(payee, LANE)
+        if not was_open or served_wei > voucher.cumulative:
+            return False
+        missing = self._missing.get(payee)
+        if missing is None:  # a crash of ours cut it off
+            return True
+        query, places = missing
+        if len((await self._ask(peer, query, places, voucher)).previews) != len(places):
+            return False
+        await self._came(payee)
+        return True
+
+    async def _came(self, payee: Address) -> None:
+        await self._purse.received(payee, LANE)
+        self._missing.pop(payee, None)
 
     async def _ask(self, peer: PeerId, query: bytes, places: list[int], voucher: Voucher) -> PreviewReply:
         request = encode(PreviewRequest(query=query, places=places, voucher=voucher))
