@@ -76,6 +76,7 @@ NOT_SERVED = {
     "takes-and-answers-zeros": "does not say what was asked, answered and paid",
     "takes-and-gives-no-receipt": "does not say what was asked, answered and paid",
     "takes-and-wants-more": "pay for this one",
+    "takes-and-shows-the-voucher": "pay for this one",
 }
 
 
@@ -94,4 +95,28 @@ def test_a_provider_who_takes_and_does_not_serve_gets_one_unit(stage: Stage, beh
     assert stage.settle(model) == UNIT
     assert before.deposit_wei - scene.purse(BOB).deposit_wei == UNIT  # all that is lost
     assert before.token_wei == scene.purse(BOB).token_wei
+    scene.assert_balanced()
+
+
+PREVIEWS = 3  # that a search buys: one purchase, the unit here
+SEARCHES = 4
+
+
+@story(Row.UNSERVED)
+@pytest.mark.parametrize("behaviour", ["shows-nothing", "shows-too-few", "showed-before", "showed-before-for-this"])
+def test_an_owner_who_takes_money_for_previews_and_shows_none_gets_one_purchase(stage: Stage, behaviour: str) -> None:
+    scene, price = stage.scene, UNIT // 10
+    mallory = scene.stranger(f"{behaviour}:{price}")
+    lot = scene.sell(mallory, behaviour, BOB)
+    stage.deposit(BOB, UNIT)
+    before = scene.purse(BOB)
+    for _ in range(SEARCHES):
+        found = stage.search(BOB, "the sleeves are soft", budget_wei=PREVIEWS * price)
+        mine = [hit for hit in found["items"] if hit["offer"] == lot.offer]
+        assert mine
+        assert {hit["text"] for hit in mine} == {""}
+        assert found["paid"] == "0"
+    scene.client(mallory).call("wallet.settle")
+    assert before.deposit_wei - scene.purse(BOB).deposit_wei <= PREVIEWS * price
+    scene.departs(mallory)
     scene.assert_balanced()

@@ -11,6 +11,7 @@ the product and carries the cheat to its victims, whose node is the product alto
     buying       keys that are taken and not paid for
     paying       vouchers that should not be taken
     serving      payments that are taken and not answered
+    searching    previews that are paid for and not shown
     rating       opinions about what was never bought
 """
 
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support import hostile
-from tests.support.adversary import buying, paying, rating, selling, serving
+from tests.support.adversary import buying, paying, rating, searching, selling, serving
 
 __all__ = ["BEHAVIOURS", "become"]
 
@@ -32,6 +33,7 @@ BEHAVIOURS: dict[str, Callable[[Replace, str], None]] = {
     **buying.BEHAVIOURS,
     **paying.BEHAVIOURS,
     **serving.BEHAVIOURS,
+    **searching.BEHAVIOURS,
     **rating.BEHAVIOURS,
 }
 

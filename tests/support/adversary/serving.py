@@ -14,7 +14,7 @@ from node.network.errors import NetworkError
 from protocols.codec import decode, encode
 from protocols.ids import PeerId
 from protocols.inference.card import lane
-from protocols.inference.messages import MAX_REQUEST_BYTES, InferenceReply, InferenceRequest, Refusal
+from protocols.inference.messages import MAX_REPLY_BYTES, MAX_REQUEST_BYTES, InferenceReply, InferenceRequest, Refusal
 
 Replace = Callable[[object, str, Any], None]
 Answer = Callable[[Serving, InferenceRequest], Any]
@@ -68,6 +68,15 @@ async def _served_before(self: Serving, request: InferenceRequest) -> bytes:
     return encode(InferenceReply(refusal=Refusal(kind="payment_required", message="pay for this one", terms=terms)))
 
 
+async def _served_for_this(self: Serving, request: InferenceRequest) -> bytes:
+    """Says so, and shows the voucher he was just given as if the payer had forgotten it."""
+    reply = decode(await _served_before(self, request), InferenceReply, max_bytes=MAX_REPLY_BYTES)
+    assert reply.refusal is not None
+    assert reply.refusal.terms is not None
+    terms = msgspec.structs.replace(reply.refusal.terms, held=request.voucher)
+    return encode(msgspec.structs.replace(reply, refusal=msgspec.structs.replace(reply.refusal, terms=terms)))
+
+
 class _Served:
     def __init__(self, served_wei: int) -> None:
         self.served_wei = served_wei
@@ -80,4 +89,5 @@ BEHAVIOURS: dict[str, Callable[[Replace, str], None]] = {
     "takes-and-answers-zeros": taking(_random_numbers),
     "takes-and-gives-no-receipt": taking(_no_receipt),
     "takes-and-wants-more": taking(_served_before),
+    "takes-and-shows-the-voucher": taking(_served_for_this),
 }

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 from eth_abi.abi import decode
 from eth_utils.address import to_checksum_address
@@ -69,6 +70,11 @@ class Stage:
                 raise AssertionError(self.scene.cluster.words(name)) from err
             return f"{err.kind}: {err}"
         return ""
+
+    def search(self, name: str, query: str, *, budget_wei: int) -> dict[str, Any]:
+        """What somebody finds who pays for previews within a budget."""
+        budget = str(budget_wei)
+        return dict(self.scene.client(name).call("search.run", query=query, domain=self.scene.domain, budget=budget))
 
     def knows(self, name: str, model: Model) -> None:
         """Wait until somebody has read a model's card."""
