@@ -248,7 +248,7 @@ class Purchases:
             if change.removed and args["who"] == self._me():
                 for row in await self._store.in_state("buyer", WITHDRAWN, self._clock() - UNDONE_S):
                     await self._tell(row.deal, ev.Withdrawn(), removed=True)
-        elif (news := _news(name, args)) is not None:
+        elif (news := _news(name, args, self._me())) is not None:
             for deal in await self._concerned(args):
                 await self._tell(deal, news, removed=change.removed)
 
@@ -319,7 +319,7 @@ def _saved(row: Deal) -> Saved:
     return msgspec.msgpack.decode(row.machine, type=Saved)
 
 
-def _news(name: str, args: dict[str, Any]) -> ev.BuyerNews | None:
+def _news(name: str, args: dict[str, Any], me: str) -> ev.BuyerNews | None:
     """What an event of the contract means to a buyer."""
     match name:
         case "Delivered":
@@ -328,7 +328,7 @@ def _news(name: str, args: dict[str, Any]) -> ev.BuyerNews | None:
         case "Finished":
             return ev.Finished("paid" if args["state"] == SaleState.PAID else "refunded")
         case "Misbehaved":
-            return ev.Proven()
+            return ev.Proven(own=args["reporter"] == me)
         case "Reclaimed":
             return ev.Reclaimed()
     return None

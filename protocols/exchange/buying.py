@@ -150,6 +150,8 @@ BUYER_TABLE: dict[tuple[Buyer, type], Handler] = {
     (B.REFUNDING, ev.Finished): on.finished_open,
     (B.REFUNDING, ev.Failed): on.call_failed,
     (B.REFUNDING, ev.Tick): on.rested,
+    (B.WITHDRAWING, ev.Proven): on.proven_refunded,
+    (B.REFUNDED, ev.Proven): on.proven_refunded,
     (B.WITHDRAWING, ev.Withdrawn): on.withdrawn,
     (B.WITHDRAWING, ev.Failed): on.call_failed,
     (B.WITHDRAWING, ev.Tick): on.rested,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from eth_hash.backends.pysha3 import keccak256 as keccak  # as protocols/eip712.py
+
 from protocols import eip712
 from protocols.errors import BadSignature
 from protocols.ids import Address, address_bytes
 
-_CONFIRM = eip712.keccak(b"Confirm(uint256 saleId)")
+_CONFIRM = keccak(b"Confirm(uint256 saleId)")
 
 
 @lru_cache(maxsize=8)
@@ -21,7 +23,7 @@ def confirm_digest(domain: bytes, sale: int) -> bytes:
     """The 32 bytes that the buyer's wallet signs. Raises ValueError for a number that no sale can have."""
     if not 0 < sale < 1 << 128:
         raise ValueError(f"no sale has the number {sale}")
-    return eip712.typed_digest(domain, eip712.keccak(_CONFIRM + sale.to_bytes(32, "big")))
+    return eip712.typed_digest(domain, keccak(_CONFIRM + sale.to_bytes(32, "big")))
 
 
 def is_confirmed_by(buyer: str, domain: bytes, sale: int, signature: bytes) -> bool:

@@ -217,7 +217,8 @@ def refunded(state: BuyerState) -> BuyerState:
 def proven_open(state: BuyerState, event: ev.Proven, now: Clock) -> BuyerState:
     if state.paid:  # the key is being examined still: a good one brings the data too
         return proven_known(state, event, now)
-    return go(state, B.REFUNDING, bad=True, reason=state.reason or "the seller was found at fault in another sale")
+    reason = state.reason or "the seller was found at fault in another sale"
+    return go(state, B.REFUNDING, bad=True, disputed=event.own, reason=reason)
 
 
 def proven_known(state: BuyerState, event: ev.Proven, now: Clock) -> BuyerState:
@@ -234,6 +235,11 @@ def proven_paid(state: BuyerState, event: ev.Proven, now: Clock) -> BuyerState:
 def proven_disputing(state: BuyerState, event: ev.Proven, now: Clock) -> BuyerState:
     """My evidence, or somebody's who was quicker. A sale already paid gives half the bond and the held share."""
     return go(state, B.RECLAIMING if state.paid else B.REFUNDING, bad=True, disputed=True, attempt=0)
+
+
+def proven_refunded(state: BuyerState, event: ev.Proven, now: Clock) -> BuyerState:
+    """After a reorganisation, a dispute that was sent before may be mined before it is needed again."""
+    return go(state, B.WITHDRAWING, bad=True, disputed=True, attempt=state.attempt + 1) if event.own else state
 
 
 def faulted_paid(state: BuyerState, event: ev.Faulted, now: Clock) -> BuyerState:

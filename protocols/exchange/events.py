@@ -50,7 +50,12 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
 
 
 class Proven(msgspec.Struct, frozen=True, tag=True):
-    """The contract found the offer's seller at fault; every open sale of the offer can be refunded at once."""
+    """The contract found the offer's seller at fault; every open sale of the offer can be refunded at once.
+
+    `own`: on evidence of this buyer, to whom half the bond is credited.
+    """
+
+    own: bool = False
 
 
 class Reclaimed(msgspec.Struct, frozen=True, tag=True):

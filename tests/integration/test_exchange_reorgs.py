@@ -60,13 +60,15 @@ class Deal:
     async def ends(self, story: Story) -> None:
         """Wait until both sides, and the chain, are where the story ends; when nothing moves, time passes."""
         last: object = None
-        with trio.fail_after(PATIENCE_S):
+        with trio.move_on_after(PATIENCE_S):
             while (seen := await self.seen()) != (story.buyer, story.seller, story.on_chain, 0):
                 if seen == last:
                     self.place.anvil.call("evm_increaseTime", LEAP_S)
                     self.place.anvil.call("evm_mine")
                 last = seen
                 await trio.sleep(QUIET_S)
+            return
+        raise AssertionError(f"stands at {last}")
 
     async def seen(self) -> tuple[str, str, int, int]:
         """Where the buyer, the seller and the contract stand, and what it owes the buyer."""
@@ -124,7 +126,8 @@ async def test_a_deal_that_is_over_ends_the_same_after_a_reorganisation(
         assert await it.seen() != (story.buyer, story.seller, story.on_chain, 0), "the chain took nothing back"
         await it.ends(story)
         assert await it.gained() == gained
-        assert len(await alice.deals.steps(f"sale-{it.sale}")) > seller_steps
+        if depth > 2:  # the last two may be the buyer's withdrawal and the count of a fault
+            assert len(await alice.deals.steps(f"sale-{it.sale}")) > seller_steps
         terms = await bob.chain.sale.offer_terms(it.sale >> 64)
         assert terms.open == 0
         assert terms.uncollected == int(story.on_chain is SaleState.PAID)

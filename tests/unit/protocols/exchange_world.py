@@ -191,7 +191,7 @@ class Contract:
         self.credit[to] += self.bond // 2
         self.credit["fire"] += self.bond - self.bond // 2
         self.bond = 0
-        self.log.append((now.block, 0, ev.Proven()))
+        self.log.append((now.block, 0, ev.Proven(own=to == "buyer")))
 
 
 @dataclass
@@ -496,6 +496,7 @@ class World:
             self.tell_buyer(ev.Undone(event) if undone else event)
         elif who == "seller":
             told = ev.Delivered(event.dispute_by) if isinstance(event, ev.Posted) else event
+            told = ev.Proven() if isinstance(event, ev.Proven) else told
             for mine in [sale] if sale else list(self.seller_journal):
                 self.tell_seller(mine, ev.Undone(told) if undone else told)
 
