@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import trio
 
+from contracts.bindings.bank import Item
 from node.wallet.cover import END_MARGIN_S
 from node.wallet.errors import InsufficientFunds, NoCover, WalletError
-from node.wallet.settle import LEAVING_MARGIN_S, Policy
+from node.wallet.settle import GAS_BATCH, GAS_ITEM, LEAVING_MARGIN_S, Policy
 from protocols.errors import BadIdentifier
+from protocols.ids import Address
+from protocols.voucher import sign_voucher, voucher_domain
 from tests.integration.test_wallet_vouchers import LANE, vault
-from tests.support.accounts import TOKEN
+from tests.support.accounts import TOKEN, wallet_of
 from tests.support.money import fresh_suite, suite
 from tests.support.suite import Suite
 
@@ -90,3 +93,49 @@ async def test_a_reserve_names_a_model_or_an_account_and_fits_the_deposit(suite:
             for payee, lane in (("bob", None), (model, 3), (suite.admin, 2**64)):
                 with pytest.raises(BadIdentifier):
                     await alice.service.reserve(payee, lane, TOKEN, alice.now() + 1_000)
+
+
+async def test_a_capped_keys_voucher_is_worth_nothing_once_its_cap_is_used_up_elsewhere(
+    suite: Suite, tmp_path: Path
+) -> None:
+    """The reason why it is no hard cover: the reserve is full, and the bank pays nothing of it."""
+    with trio.fail_after(60):
+        async with (
+            vault(suite, tmp_path, "alice", session_cap_wei=3 * TOKEN) as alice,
+            vault(suite, tmp_path, "carol", soft_limit_wei=0) as carol,
+        ):
+            payee, domain = carol.purse.address, voucher_domain(31337, Address(suite.addresses["bank"]))
+            await alice.service.deposit(20 * TOKEN)
+            await alice.service.reserve(payee, LANE, 10 * TOKEN, alice.now() + 30_000)
+            capped = sign_voucher(alice.session, domain, alice.purse.address, payee, LANE, 2 * TOKEN)
+            with pytest.raises(NoCover, match="without hard cover"):
+                await carol.till.accept(capped, payee=payee, lane=LANE)
+            friend = wallet_of("dave").address
+            other = sign_voucher(alice.session, domain, alice.purse.address, friend, LANE, 3 * TOKEN)
+            for voucher, paid in ((other, 3 * TOKEN), (capped, 0)):
+                item = Item(voucher.payer, LANE, voucher.cumulative, voucher.signature).encoded()
+                suite.send(suite.admin, "bank", "settle", voucher.payee, [item], False)
+                assert suite.view("bank", "lanes", voucher.payer, voucher.payee, LANE)[0] == paid
+            own = await alice.lanes.promise(payee, LANE, 2 * TOKEN)  # our own node signs such a lane with the wallet
+            await carol.till.accept(own, payee=payee, lane=LANE)
+            assert [one.paid_wei for one in await carol.service.settle()] == [str(2 * TOKEN)]
+
+
+@pytest.mark.parametrize("payers", [1, 2, 3])
+async def test_the_gas_that_settling_is_weighed_with_is_about_what_it_takes(
+    suite: Suite, tmp_path: Path, payers: int
+) -> None:
+    async with vault(suite, tmp_path, "carol") as carol:
+        payee = carol.purse.address
+        for name in ("alice", "bob", "dave")[:payers]:
+            async with vault(suite, tmp_path, name) as payer:
+                await payer.service.deposit(10 * TOKEN)
+                await carol.till.accept(await payer.lanes.promise(payee, LANE, TOKEN), payee=payee, lane=LANE)
+        (first,) = await carol.service.settle()
+        for name in ("alice", "bob", "dave")[:payers]:
+            async with vault(suite, tmp_path, name) as payer:
+                await carol.till.accept(await payer.lanes.promise(payee, LANE, 2 * TOKEN), payee=payee, lane=LANE)
+        (again,) = await carol.service.settle()
+        print(f"{payers} payers: first {first.gas}, again {again.gas}")
+        weighed = GAS_BATCH + payers * GAS_ITEM
+        assert again.gas <= weighed <= 2 * again.gas
