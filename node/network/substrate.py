@@ -113,20 +113,28 @@ def widen(stream: Any, window_bytes: int) -> None:
 
 
 async def read_into(stream: Any, target: memoryview) -> int:
-    """Read at least one byte of a stream into `target`; raises what `stream.read` raises, at the end of it too."""
+    """Read at least one byte of a stream into `target`; raises what `stream.read` raises, at the end of it too.
+
+    Wakes when the target can be filled, or a quarter of the window: never before credit could be due.
+    """
     muxed = stream.muxed_stream
     if _installed and type(muxed) is YamuxStream:
         conn, name = muxed.conn, muxed.stream_id
+        awaited = min(len(target), muxed.target_recv_window // 4)
         while not (muxed.recv_closed or muxed.closed) and (event := conn.stream_events.get(name)) is not None:
             buffer = conn.stream_buffers[name]
-            if buffer:
+            if len(buffer) >= awaited:
                 size = min(len(buffer), len(target))
                 with memoryview(buffer) as whole:
                     target[:size] = whole[:size]
                 del buffer[:size]
                 await _credit(muxed, bytes_read=size)
                 return size
-            await event.wait()
+            muxed.awaited_bytes = awaited
+            try:
+                await event.wait()
+            finally:
+                muxed.awaited_bytes = 1
             conn.stream_events[name] = trio.Event()
     data: bytes = await stream.read(len(target))
     target[: len(data)] = data
