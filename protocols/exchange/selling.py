@@ -226,6 +226,8 @@ def _post_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState
 
 
 def _signed(state: SellerState, event: ev.Signed, now: Clock) -> SellerState:
+    if state.proven:  # the price goes back
+        return state
     return _go(state, S.CONFIRMED, consent=event.signature, reason="")
 
 
@@ -268,6 +270,8 @@ def _key_lost(state: SellerState, event: ev.KeyLost, now: Clock) -> SellerState:
 
 
 def _delivered(state: SellerState, event: ev.Delivered, now: Clock) -> SellerState:
+    if state.proven:  # nothing can be claimed: the price goes back all the same
+        return msgspec.structs.replace(state, dispute_by=event.dispute_by)
     phase = S.CONFIRMED if state.consent else S.DELIVERED
     return _go(state, phase, dispute_by=event.dispute_by, attempt=0)
 

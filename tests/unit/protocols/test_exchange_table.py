@@ -668,8 +668,7 @@ SELLER_CASES: list[tuple[Seller, dict[str, Any], dict[str, Seller]]] = [
         S.RELEASING,
         {"proven": True, "reason": "the contract found this offer at fault"},
         {
-            "delivered": S.DELIVERED,
-            "signed": S.CONFIRMED,
+            "delivered": S.RELEASING,
             "refund failed": S.RELEASING,
             "refund reverted": S.RELEASING,
             **ENDINGS,
