@@ -12,7 +12,7 @@ import pytest
 from tests.e2e import test_cheats_feedback, test_cheats_use, test_cheats_vouchers
 from tests.support.adversary.scene import ALICE, BOB, CAROL, EACH, Lot, Scene
 from tests.support.adversary.table import STORIES, Row, story
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, wait_for
 
 pytestmark = [pytest.mark.chain, pytest.mark.e2e]
 
@@ -64,6 +64,21 @@ def test_a_wrong_key_costs_its_seller_the_bond_and_the_buyer_gas(scene: Scene, l
     assert bob.call("records.search", query="dress", domain="cheats")["items"] == []
     assert scene.records(BOB, lot) == []
     scene.assert_balanced()
+
+
+@story(Row.WRONG_KEY)
+def test_who_was_found_at_fault_twice_sells_no_more(scene: Scene) -> None:
+    """Whoever proves a fault has it counted; the next one reads it before he pays, whatever is offered to him."""
+    scene.honest(BOB)
+    scene.honest(CAROL)
+    mallory = scene.stranger("false-cell")
+    for buyer in (BOB, CAROL):
+        *_, deal = buy_unseen(scene, mallory, buyer)
+        scene.until(buyer, deal, "disputed")
+    wait_for(lambda: scene.faults(mallory) == 2, "both faults to be counted")
+    scene.adversary("", mallory)  # he has his old software back
+    scene.wary(BOB)
+    assert "lost 2 disputes" in refused(scene, scene.sell(mallory, "good at last"))
 
 
 # --- a seller commits to junk ---

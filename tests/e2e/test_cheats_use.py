@@ -98,6 +98,18 @@ def test_a_provider_who_takes_and_does_not_serve_gets_one_unit(stage: Stage, beh
     scene.assert_balanced()
 
 
+@story(Row.UNSERVED)
+@pytest.mark.slow  # three attempts of 35 s
+def test_a_provider_who_takes_and_is_silent_gets_one_unit(stage: Stage) -> None:
+    stage.scene.adversary("takes-and-is-silent")
+    model = stage.serve(MALLORY)
+    stage.knows(BOB, model)
+    stage.deposit(BOB, DEPOSIT)
+    assert "was not answered" in stage.call(BOB, model)
+    assert stage.settle(model) == UNIT
+    stage.scene.assert_balanced()
+
+
 PREVIEWS = 3  # that a search buys: one purchase, the unit here
 SEARCHES = 4
 

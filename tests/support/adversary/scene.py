@@ -9,12 +9,14 @@ scene.until(BOB, deal, "disputed")
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 from zlib import crc32
 
+from config.settings import Exchange
 from contracts.abi import Abi
 from contracts.artifact import load
 from tests.e2e.goods import goods
@@ -25,7 +27,13 @@ ALICE, BOB, CAROL, MALLORY = "alice", "bob", "carol", "mallory"
 DOMAIN = "cheats"
 EACH = 12  # records of a lot
 PATIENCE_S = 60
-FURTHER = {"models": "ModelRegistry", "oracle": "PriceOracle", "rewards": "RewardPool", "stakes": "StakeVault"}
+FURTHER = {
+    "models": "ModelRegistry",
+    "oracle": "PriceOracle",
+    "rewards": "RewardPool",
+    "stakes": "StakeVault",
+    "reputation": "Reputation",
+}
 
 STRANGERS = itertools.count(1)  # each has a wallet of his own
 SOFTWARE: WeakKeyDictionary[Cluster, dict[str, str]] = WeakKeyDictionary()  # who runs what
@@ -74,16 +82,20 @@ class Scene:
         """A node that runs the product."""
         return self._runs(name, "")
 
+    def wary(self, name: str) -> Client:
+        """A node that runs the product with the settings it is shipped with; the cluster's forgive any seller."""
+        return self._runs(name, "", {"exchange.max_disputes_lost": str(Exchange().max_disputes_lost)})
+
     def adversary(self, behaviour: str, name: str = MALLORY) -> Client:
         """A node whose owner has rewritten it."""
         return self._runs(name, behaviour)
 
-    def _runs(self, name: str, behaviour: str) -> Client:
-        alive = self.cluster.alive(name)
-        if not (alive and self._software.get(name) == behaviour):
+    def _runs(self, name: str, behaviour: str, settings: Mapping[str, str] | None = None) -> Client:
+        software = f"{behaviour} {settings or ''}"
+        if not (self.cluster.alive(name) and self._software.get(name) == software):
             self.departs(name)
-            self.cluster.start(name, cheat=behaviour)
-            self._software[name] = behaviour
+            self.cluster.start(name, cheat=behaviour, settings=settings)
+            self._software[name] = software
         client = self.cluster.client(name)
         client.call("domains.follow", domain=self.domain)
         return client
@@ -200,6 +212,11 @@ class Scene:
 
     def bond(self, lot: Lot) -> int:
         return int(self.terms(lot)["bond"])
+
+    def faults(self, seller: str) -> int:
+        """How many disputes a seller has lost, as the chain counts them."""
+        _, _, lost, *_ = self.cluster.view("reputation", "facts", self.address(seller))
+        return int(lost)
 
     def fee(self, amount_wei: int) -> int:
         """The part of a price that is burnt."""
