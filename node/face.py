@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from config.amounts import tokens
 from contracts.errors import ChainError
 from node.console.server import open_console
 from node.journal.deals import Role
@@ -199,7 +200,17 @@ def checks(node: Node) -> Health:
             raise Unhealthy(what, "nothing is lost: it goes on by itself; see wallet.history")
         return "no transaction is held up"
 
+    async def vouchers() -> str:
+        owed_wei = await node.money.wallet.unsettled_wei()
+        if owed_wei:
+            raise Unhealthy(
+                f"others owe {tokens(owed_wei)} tok, a locked wallet does not settle: a payer who leaves gets away",
+                "unlock it: schwung wallet unlock",
+            )
+        return "nothing waits for the wallet"
+
     health.add("contracts", contracts, advisory=True)
+    health.add("vouchers", vouchers, advisory=True)
     health.add("transactions", outbox, advisory=True)
     for name, check in (("chain", chain), ("network", connected), ("shard", held)):
         health.add(name, check)

@@ -284,6 +284,12 @@ class WalletService:
         """Settle everything that can be settled, now. Raises as `Transactor.once`."""
         return await self._settler.settle_due(force=True)
 
+    async def unsettled_wei(self) -> int:
+        """What others owe us by vouchers while the locked wallet cannot bring them; 0 when it is unlocked."""
+        if not self._wallet.locked:
+            return 0
+        return sum(one.due_wei for one in await self._takings.pending())
+
     async def run(self, every_s: float = TEND_EVERY_S) -> None:
         """Until cancelled: settle what is due, finish withdrawals, renew the session key. Waits while locked."""
         well = True

@@ -170,6 +170,23 @@ async def test_settling_in_an_outage_is_one_plain_error_and_the_vouchers_stay(su
             assert len(await carol.service.settle()) == 1
 
 
+async def test_a_locked_wallet_with_vouchers_says_so(suite: Suite, tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with vault(suite, tmp_path, "alice") as alice, vault(suite, tmp_path, "carol") as carol:
+            payee = carol.purse.address
+            await alice.service.deposit(5 * TOKEN)
+            await carol.till.accept(await alice.lanes.pay(payee, LANE, TOKEN), payee=payee, lane=LANE)
+            assert await carol.service.unsettled_wei() == 0
+            carol.purse.wallet.locked = True
+            assert await carol.service.unsettled_wei() == TOKEN
+            await carol.service.tend()
+            assert await carol.service.unsettled_wei() == TOKEN
+            carol.purse.wallet.locked = False
+            await carol.service.settle()
+            carol.purse.wallet.locked = True
+            assert await carol.service.unsettled_wei() == 0
+
+
 async def test_a_bounce_pays_what_is_there_and_keeps_the_rest(suite: Suite, tmp_path: Path) -> None:
     """Two payees were promised the same deposit: the second to settle gets what is left."""
     with trio.fail_after(60):
