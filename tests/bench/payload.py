@@ -4,12 +4,17 @@ Beside it, in the same run and in turns so that a loaded machine slows all of th
 bytes, from its disk to its disk), asyncio with TLS 1.3 and raw trio TCP (from memory to nowhere: what the line gives).
 `--memory 2000` carries one payload of that many MB and prints what both ends' memory grew by. `--cores 0 1` pins all
 processes.
+
+What bounds us is said by the first line: the provider's one thread seals and sends, the fetcher's one thread receives
+and opens, and its worker threads hash and write, which asyncio's TLS does not do. On idle cores all of them run side
+by side; on a busy machine it adds up, and the ratio to TLS falls.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import os
 import statistics
 import tempfile
@@ -20,8 +25,10 @@ from typing import Any
 
 import structlog
 import trio
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from node.blocks import open_embedded
+from node.network.pipes import BATCH_BYTES, Inlet, Outlet
 from protocols.ids import Cid
 from tests.bench.network import MEGABYTE, Servers, _certificate, _push_tcp, _push_tls, _tcp_server, _tls_server
 from tests.support import kubo
@@ -142,6 +149,71 @@ def memory(size: int) -> None:
         pipe.send("")
 
 
+def parts() -> None:
+    """What a megabyte costs where, in CPU time of one core: no payload can be faster than its slowest process."""
+    megabytes = 64
+    data = os.urandom(MEGABYTE)
+    leaf = memoryview(data)[:262_144]
+    sealing, opening, muxer = _Cipher(), _Cipher(), _Muxer()
+    outlet = Outlet(sealing)
+    frames = [bytes(outlet.seal(1, memoryview(data)[at : at + BATCH_BYTES])) for at in range(0, MEGABYTE, BATCH_BYTES)]
+    wire = b"".join(frames)
+
+    def seal() -> None:
+        for at in range(0, MEGABYTE, BATCH_BYTES):
+            outlet.seal(1, memoryview(data)[at : at + BATCH_BYTES])
+
+    def open_() -> None:
+        opening.n = 0
+        inlet = Inlet(muxer, muxer, None, opening, wire)
+        inlet._run()
+        assert len(muxer.stream_buffers[1]) == MEGABYTE
+        muxer.stream_buffers[1].clear()
+
+    def digest() -> None:
+        for _ in range(4):
+            hashlib.sha256(leaf).digest()
+
+    with tempfile.TemporaryFile() as file:
+        spots = iter(range(0, 4 * megabytes * MEGABYTE, MEGABYTE))
+
+        def write() -> None:
+            os.pwrite(file.fileno(), data, next(spots))
+
+        print("ms of one core a MB", end="   ")
+        for name, act in [("seal", seal), ("open", open_), ("SHA-256", digest), ("write", write)]:
+            before = time.process_time()
+            for _ in range(megabytes):
+                act()
+            print(f"{name} {(time.process_time() - before) / megabytes * 1e3:.2f}", end="   ")
+    print()
+
+
+class _Cipher:
+    """Stands for a connection's cipher state."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.cipher: Any = self
+        self.key = ChaCha20Poly1305(bytes(32))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.key, name)
+
+
+class _Muxer:
+    """Stands for a connection with one stream that may send what it likes."""
+
+    def __init__(self) -> None:
+        self.stream_buffers = {1: bytearray()}
+        self.streams = {1: self}
+        self.stream_events: dict[int, Any] = {}
+        self.recv_window = 1 << 60
+
+    def _drain(self, _n: int | None) -> bytes:
+        return b""
+
+
 def _random_file(path: Path, size: int) -> None:
     with path.open("wb") as file:
         for at in range(0, size, MEGABYTE):
@@ -158,6 +230,7 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     if given.cores:
         os.sched_setaffinity(0, given.cores)
+    parts()
     if given.memory:
         memory(given.memory * MEGABYTE)
     else:

