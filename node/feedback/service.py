@@ -36,6 +36,8 @@ from protocols.offers.offer import Offer
 
 log = structlog.get_logger(__name__)
 
+PAID = frozenset({"settled", "reclaimed"})  # who took the held share back has paid, too, and has something to say
+
 
 class RatingView(msgspec.Struct, frozen=True):
     """A rating as it is shown; `ticket_ok` says whether the chain confirms that its author paid."""
@@ -127,7 +129,7 @@ class Feedback:
                 raise NoTicket(f"no settled payment to model {subject} yet; its provider settles in batches")
             return "model", card.domain, subject
         deal = await self._deals.get(receipt)
-        if deal is None or deal.role != "buyer" or deal.offer != subject or deal.state != "settled":
+        if deal is None or deal.role != "buyer" or deal.offer != subject or deal.state not in PAID:
             raise NoTicket(f"{receipt} is no settled purchase of {subject}")
         offer = self._catalog.get(subject, Offer)
         return "offer", offer.body.domain if offer else "general", deal.sale

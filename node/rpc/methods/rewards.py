@@ -12,7 +12,10 @@ def methods(rewards: Rewards, stakes: Stakes) -> list[Method]:
     """List, claim, stake, unstake."""
 
     async def listed() -> Result:
-        """What could be claimed now: sales, feedback, epochs of rewards, shares of models' revenue, stake set free."""
+        """What could be claimed now: sales, feedback, epochs of rewards, shares of models' revenue, stake set free.
+
+        `held` is what the sales contract keeps of own sales until buyers have looked, by offer.
+        """
         return {**items(await rewards.list()), "held": shown(await rewards.held())}
 
     async def claim() -> Result:
