@@ -177,7 +177,8 @@ contract FlywheelInvariant is Base {
                 (uint96 paid,,) = bank.lanes(payer, address(models), uint64(uint256(handler.modelIds(n))));
                 settled += paid;
             }
-            assertLe(rewards.claimed(payer), rewards.entitlement(settled));
+            assertLe(handler.laneRewards(payer), rewards.entitlement(settled));
+            assertEq(handler.laneRewards(payer), rewards.claimed(payer));
         }
     }
 

@@ -17,6 +17,7 @@ contract FlywheelRewards is FlywheelModels {
     Proposal[] internal proposals; // proposals[i] is epoch i + 1
     mapping(uint256 epoch => RewardTypes.Account[]) internal accountsOf;
     uint256 public trueAccountRefuted;
+    mapping(address payer => uint256) public laneRewards; // credited by claims, counted here
 
     constructor(Suite memory suite, VoucherBank bank_, address arbiter_) FlywheelHandler(suite) {
         (bank, arbiter) = (bank_, arbiter_);
@@ -55,6 +56,7 @@ contract FlywheelRewards is FlywheelModels {
         if (proposals[epoch - 1].isVoid || block.timestamp < s.rewards.epochs(epoch).readyAt) return;
         if (s.rewards.isClaimed(epoch, i)) return;
         uint256 amount = s.rewards.claim(epoch, leafOf(epoch, i), pathOf(epoch, i));
+        laneRewards[accountsOf[epoch][i].payer] += amount;
         ++done["claimEpoch"];
         if (amount != 0) ++done["rewardedLane"];
     }
