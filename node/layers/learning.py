@@ -225,7 +225,7 @@ def open_models(
         transactor=base.transactor,
         wallet=base.wallet,
         events=base.events,
-        clock=now,
+        chain_time=chain.timestamp,
     )
     challenges = Challenges(
         directory=directory,

@@ -8,7 +8,7 @@ step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
@@ -84,7 +84,7 @@ class Earnings:
         transactor: Transactor,
         wallet: Wallet,
         events: Events,
-        clock: Callable[[], int],
+        chain_time: Callable[[], Awaitable[int]],
     ) -> None:
         self._store = store
         self._directory = directory
@@ -94,7 +94,7 @@ class Earnings:
         self._transactor = transactor
         self._wallet = wallet
         self._events = events
-        self._clock = clock
+        self._chain_time = chain_time
 
     async def settle(self, model: str | None = None) -> list[Settlement]:
         """Bring in the open vouchers of one own model, or of all. Raises WalletLocked, UnknownModel,
@@ -162,7 +162,7 @@ class Earnings:
         sizes = {number: fact.size for number, fact in (await self._facts.of(datasets(card))).items()}
         by_fact = fact_shares(sizes, {weight.dataset: weight.weight_ppm for weight in weights})
         # until the time in which the weights can be doubted is over, and while they are, the contract refuses claims
-        is_open = model.claims_open(self._clock())
+        is_open = model.claims_open(await self._chain_time())
         found = []
         for index, weight in enumerate(weights):
             if weight.dataset in owned:

@@ -88,7 +88,7 @@ class Node:
         )  # fmt: skip
         earnings = Earnings(
             store=self.store, directory=directory, registry=chain.models, facts=facts, settler=vault.settler,
-            transactor=purse.transactor, wallet=wallet, events=events, clock=clock,
+            transactor=purse.transactor, wallet=wallet, events=events, chain_time=chain.timestamp,
         )  # fmt: skip
         self.challenges = Challenges(
             directory=directory, earnings=earnings, registry=chain.models, surety=self.stakes,

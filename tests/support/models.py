@@ -469,9 +469,13 @@ class Room:
             wallet=account, wire=self.wire, events=self.events, payee=REGISTRY, chain_id=CHAIN_ID, clock=clock,
             retry_after_s=0.01,
         )  # fmt: skip
+
+        async def chain_time() -> int:
+            return clock()
+
         self.earnings = Earnings(
             store=self.store, directory=directory, registry=chain, facts=facts, settler=Bringer(self.till, chain),
-            transactor=outbox, wallet=account, events=self.events, clock=clock,
+            transactor=outbox, wallet=account, events=self.events, chain_time=chain_time,
         )  # fmt: skip
         self.challenges = Challenges(
             directory=directory, earnings=self.earnings, registry=chain, surety=self.safe, transactor=outbox,
