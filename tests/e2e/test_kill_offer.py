@@ -29,7 +29,9 @@ def test_no_state_of_an_offer_is_forgotten() -> None:
     assert {cut.state for cut in CUTS if not cut.before} | NOT_ON_THE_WAY == set(get_args(State))
 
 
-@pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.name)
+@pytest.mark.parametrize(
+    "cut", [pytest.param(cut, id=cut.name, marks=[] if cut.before else pytest.mark.slow) for cut in CUTS]
+)
 def test_an_offer_gets_to_the_market_once(stall: Stall, cut: PowerCut) -> None:
     lot = cut.name
     stall.whole()

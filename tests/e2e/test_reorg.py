@@ -143,6 +143,7 @@ def test_a_whole_deal_that_is_taken_back_is_made_again(stall: Stall) -> None:
     stall.assert_paid("whole", purse, settled=2)
 
 
+@pytest.mark.slow
 def test_a_delivery_that_is_taken_back_is_posted_again(stall: Stall) -> None:
     purse = stall.purse("delivery")
     stall.cluster.arm(BUYER, PowerCut("buyer", Buyer.LOCKED.value, before=True))
@@ -156,6 +157,7 @@ def test_a_delivery_that_is_taken_back_is_posted_again(stall: Stall) -> None:
     stall.assert_paid("delivery", purse)
 
 
+@pytest.mark.slow
 def test_what_is_taken_back_before_it_counted_is_not_even_noticed(stall: Stall) -> None:
     purse, cluster = stall.purse("shallow"), stall.cluster
     with other_lives(stall, *NAMES, chain__confirmations=str(DEEP)):
@@ -204,6 +206,7 @@ def test_an_endpoint_that_dies_in_a_deal_and_comes_back_delays_it(stall: Stall) 
         stall.assert_paid("gone-rpc", purse)
 
 
+@pytest.mark.slow
 def test_a_chain_that_is_stopped_in_a_deal_and_started_again_delays_it(stall: Stall) -> None:
     purse = stall.purse("restart")
     with stall.buyer.events("deals") as steps:
@@ -240,6 +243,7 @@ def test_a_transaction_that_is_stuck_below_the_base_fee_is_replaced_under_its_no
     assert mined_in(stall, first) is None
 
 
+@pytest.mark.slow
 def test_gas_above_the_cap_is_waited_out(stall: Stall) -> None:
     purse, cluster = stall.purse("dear"), stall.cluster
     with cluster.no_blocks():

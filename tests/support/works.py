@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import closing, suppress
 from typing import Any
 
+from protocols.inference.card import lane
 from tests.support.client import CallFailed, Client
 from tests.support.cluster import TOKEN, Cluster, wait_for
 
@@ -139,7 +140,7 @@ class Works:
 
     def _lane(self, name: str, side: str) -> dict[str, Any]:
         lanes = self.cluster.client(name).call("wallet.lanes")["items"]
-        (found,) = [lane for lane in lanes if lane["side"] == side]
+        (found,) = [one for one in lanes if (one["side"], one["lane"]) == (side, str(lane(self.model)))]
         return dict(found)
 
     def _tab(self) -> tuple[int, int]:
