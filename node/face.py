@@ -84,7 +84,13 @@ def methods(node: Node, runner: JobRunner, health: Health, facts: Facts, stop: C
         *collect.methods(node.collector, runner, node.loaded.settings.collect.default_licence),
         *records.methods(carriage.shard, carriage.embedder, market.erasure),
         *offers.methods(
-            market.offers, market.catalog, market.sellers, carriage.embedder, market.gossip.look_into, facts.whose
+            market.offers,
+            market.catalog,
+            market.sellers,
+            learning.standings,
+            carriage.embedder,
+            market.gossip.look_into,
+            facts.whose,
         ),
         *demands.methods(market.demands, market.supply, market.catalog, market.gossip.look_into, facts.whose),
         *domains.methods(market.gossip),

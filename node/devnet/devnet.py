@@ -20,9 +20,7 @@ from node.devnet.processes import Processes
 CHAIN = "chain"
 NATIVE_WEI = 10 * 10**18  # thousands of transactions
 TOKEN_WEI = 10_000 * 10**18  # some hundred datasets at the oracle's base price
-ROLES: dict[str, dict[str, str]] = {
-    "node1": {"rewards.distribute": "true"}
-}  # who rates a model wants to see his reward
+ROLES = {"node1": {"rewards.distribute": "true"}}  # who rates a model wants to see his reward
 
 Say = Callable[[str], None]
 

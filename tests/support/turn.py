@@ -232,6 +232,8 @@ class Turn:
             claims = node.call("rewards.claim")["items"]
             shares = [claim for claim in claims if claim["source"].startswith("model:")]
             require(len(shares) > 0, f"{node.name} got no share of the model's revenue")
+            shown = next((one for one in node.call("insights.earnings")["models"] if one["model"] == self.model), {})
+            require(shown.get("datasets"), f"{node.name} does not see his dataset in the model")
             paid[node.call("node.status")["address"]] = str(sum(int(claim["amount_wei"]) for claim in shares))
         builder = self.market.builder[0].call("rewards.claim")["items"]
         own = sum(int(claim["amount_wei"]) for claim in builder if claim["source"].startswith("model:"))
@@ -265,6 +267,7 @@ class Turn:
         wait_until(lambda: len(seller.call("feedback.list", subject=offer)["items"]) == 1, "the rating at its seller")
         heard = seller.call("feedback.list", subject=offer)["items"][0]
         require(heard["ticket_ok"], "the seller cannot confirm the ticket of a rating")
+        wait_until(lambda: seller.call("offers.get", offer=offer)["stars"] > 3, "the stars of a rated offer")
         self.report["feedback"] = {
             "items": len(given),
             "reward_wei": str(direct + by_epoch),

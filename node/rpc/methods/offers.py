@@ -9,6 +9,7 @@ import msgspec
 
 from contracts.bindings.reputation import Facts
 from node.embed import Embedder
+from node.feedback.standing import Standings
 from node.market.catalog import Catalog, Listed
 from node.market.draft import Filter
 from node.market.offers import Offers
@@ -26,6 +27,7 @@ def methods(
     offers: Offers,
     catalog: Catalog,
     sellers: Sellers,
+    standings: Standings,
     embedder: Embedder,
     look_into: LookInto,
     whose: Callable[[], str],
@@ -58,6 +60,9 @@ def methods(
     ) -> Result:
         """Open offers, newest first; with `query` the nearest in meaning first, less so of who lost disputes.
 
+        What buyers say weighs in: five stars against one are worth a tenth of a score. Only ratings count whose ticket
+        the chain confirms; `stars` is their mean, drawn towards 3 while they are few.
+
         A domain that is asked about is followed from then on.
         """
         if domain is not None:
@@ -74,12 +79,20 @@ def methods(
             (vector,) = await embedder.embed([query], query=True)
             count = limit + 1 if after is None else NEAREST_MOST
             near = catalog.nearest(vector, embedder.model_id, domain, count, fits)
-            scores = {one.item.id: score * sellers.weight(one.item.signer) for one, score in near}
+            scores = {
+                one.item.id: score * sellers.weight(one.item.signer) * standings.weight(one.item.id)
+                for one, score in near
+            }
             found = [one for one, _ in near]
         found.sort(key=lambda one: (-scores.get(one.item.id, 0.0), -one.body.created_at, one.item.id))
         kept = list(_behind(found, after))[: limit + 1]
         views = [
-            {**view(one, whose(), scores.get(one.item.id)), **_record(sellers.known(one.item.signer))} for one in kept
+            {
+                **view(one, whose(), scores.get(one.item.id)),
+                **_record(sellers.known(one.item.signer)),
+                **_rated(standings, one),
+            }
+            for one in kept
         ]
         return page(views, limit, "offer")
 
@@ -87,7 +100,8 @@ def methods(
         """One offer with the price that the chain quotes for its dataset now, and what it has counted of the seller."""
         found = offers.get(offer)
         record = _record(await sellers.look(found.item.signer))
-        return {**view(found, whose()), "quote_wei": str(await offers.quote(offer)), **record}
+        quote_wei = str(await offers.quote(offer))
+        return {**view(found, whose()), "quote_wei": quote_wei, **record, **_rated(standings, found)}
 
     async def withdraw(offer: Name) -> Result:
         """Take an own offer off the market; sales that are open go on."""
@@ -117,6 +131,12 @@ def _record(facts: Facts | None) -> Result:
         return {}
     counted = {"sold": facts.sold, "sold_wei": str(facts.sold_wei), "disputes_lost": facts.disputes_lost}
     return {"record": {**counted, "since_at": facts.since}}
+
+
+def _rated(standings: Standings, listed: Listed[Offer]) -> Result:
+    """What buyers say of an offer."""
+    found = standings.of(listed.item.id)
+    return {"stars": found.stars, "ratings": found.ratings}
 
 
 def _behind(found: list[Listed[Offer]], after: str | None) -> Iterable[Listed[Offer]]:

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import trio
 
 from node.journal import Journal, open_journal
 from node.journal.errors import JournalError, JournalMisuse, JournalTooNew
-from node.journal.schema import VERSION, schemas, statements
+from node.journal.schema import MIGRATIONS, VERSION, schemas, statements
 
 
 async def table(journal: Journal) -> None:
@@ -144,3 +145,21 @@ async def test_every_noun_has_its_tables(tmp_path: Path) -> None:
 def test_a_script_is_split_at_statements_only() -> None:
     sql = "CREATE TABLE a (x TEXT DEFAULT ';');\nCREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; SELECT 2; END;\n"
     assert len(list(statements(sql))) == 2
+
+
+def test_ratings_of_the_first_version_are_kept():
+    """Version 2 knows one state more of a rating."""
+    with closing(sqlite3.connect(":memory:")) as conn:
+        conn.execute(
+            "CREATE TABLE feedback (feedback TEXT PRIMARY KEY, subject TEXT NOT NULL, ticket TEXT NOT NULL, "
+            "domain TEXT NOT NULL, body BLOB NOT NULL, state TEXT NOT NULL "
+            "CHECK (state IN ('given', 'rewarded', 'unrewarded')), "
+            "reward_wei TEXT NOT NULL DEFAULT '0', note TEXT NOT NULL DEFAULT '', created_at INTEGER NOT NULL) STRICT"
+        )
+        conn.execute("INSERT INTO feedback VALUES ('a', 'm', 't', 'fashion', x'00', 'rewarded', '7', '', 5)")
+        for statement in statements(MIGRATIONS[0]):
+            conn.execute(statement)
+        assert conn.execute("SELECT * FROM feedback").fetchall() == [
+            ("a", "m", "t", "fashion", b"\0", "rewarded", "7", "", 5)
+        ]
+        conn.execute("UPDATE feedback SET state = 'told'")
