@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from node.market.ports import Wire
-from node.network.errors import NetworkError
+from node.network.errors import NetworkError, PeerUnreachable, PeerVanished
 from node.wallet.errors import AheadTooFar, WalletError
 from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
@@ -34,6 +34,9 @@ from protocols.wei import parse_wei
 log = structlog.get_logger(__name__)
 
 TIMEOUT_S = 5.0
+MISSING_KEPT = 8  # purchases of one owner that did not come
+
+_Asked = tuple[bytes, list[int]]  # a query and places of its reply
 
 
 class Purse(Protocol):
@@ -74,7 +77,7 @@ class Previews:
         self._purse = purse
         self._wire = wire
         self._lanes: dict[Address, trio.Lock] = defaultdict(trio.Lock)
-        self._missing: dict[Address, tuple[bytes, list[int]]] = {}  # paid for since our start, and not come
+        self._missing: dict[Address, list[_Asked]] = defaultdict(list)  # paid for since our start, and not come
 
     async def open(
         self, peer: PeerId, query: bytes, terms: SearchTerms, places: Sequence[int], budget_wei: int
@@ -105,12 +108,13 @@ class Previews:
                 if await self._is_true(peer, payee, served, reply.terms.held, voucher, was_open=was_open):
                     voucher = await self._purse.promise(payee, LANE, served + cost_wei)
                     reply = await self._ask(peer, query, places, voucher)
-        except (NetworkError, ProtocolError):
-            self._missing.setdefault(payee, (query, places))
+        except (NetworkError, ProtocolError) as err:
+            surely_not = isinstance(err, PeerUnreachable) and not isinstance(err, PeerVanished)
+            self._miss(payee, query, places, perhaps_served=not surely_not)
             raise
         if len(reply.previews) != len(places):
             log.info("previews were refused", peer=peer, reason=reply.refused)
-            self._missing.setdefault(payee, (query, places))
+            self._miss(payee, query, places, perhaps_served=not reply.refused)
             return Opened()
         await self._came(payee)
         return Opened(reply.previews, cost_wei)
@@ -125,13 +129,20 @@ class Previews:
         if not was_open or served_wei > voucher.cumulative:
             return False
         missing = self._missing.get(payee)
-        if missing is None:  # a crash of ours cut it off
+        if not missing:  # a crash of ours cut it off
             return True
-        query, places = missing
-        if len((await self._ask(peer, query, places, voucher)).previews) != len(places):
-            return False
-        await self._came(payee)
-        return True
+        for query, places in reversed(missing):
+            if len((await self._ask(peer, query, places, voucher)).previews) == len(places):
+                await self._came(payee)
+                return True
+        return False
+
+    def _miss(self, payee: Address, query: bytes, places: list[int], *, perhaps_served: bool) -> None:
+        """Only one of them can have been served, since one payment stands open at a time."""
+        missing = self._missing[payee]
+        if perhaps_served or not missing:
+            missing.append((query, places))
+            del missing[:-MISSING_KEPT]
 
     async def _came(self, payee: Address) -> None:
         await self._purse.received(payee, LANE)

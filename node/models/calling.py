@@ -26,7 +26,7 @@ from node.models.errors import BadCall, NoProvider, PaymentRequired, WrongReceip
 from node.models.ports import Bank, Events, Purse, Wallet, Wire
 from node.models.serving import Serving
 from node.models.unanswered import Unanswered
-from node.network.errors import DeadlineExceeded, NetworkError, PeerBusy, PeerUnreachable
+from node.network.errors import DeadlineExceeded, NetworkError, PeerBusy, PeerUnreachable, PeerVanished
 from node.wallet.errors import VoucherError
 from protocols import eip712
 from protocols.codec import decode, encode
@@ -194,11 +194,9 @@ class Calling:
                     max_reply_bytes=MAX_REPLY_BYTES,
                 )
                 reply = decode(raw, InferenceReply, max_bytes=MAX_REPLY_BYTES)
-            except (PeerUnreachable, PeerBusy) as err:
+            except (PeerUnreachable, PeerBusy, DeadlineExceeded) as err:
                 trouble = err
-                continue
-            except DeadlineExceeded as err:
-                trouble, perhaps_served = err, True
+                perhaps_served |= isinstance(err, PeerVanished | DeadlineExceeded)
                 continue
             except (NetworkError, ProtocolError) as err:
                 trouble, perhaps_served = err, True

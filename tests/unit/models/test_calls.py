@@ -177,6 +177,23 @@ async def test_a_unit_that_was_served_and_never_seen_is_shown_before_the_next_is
     assert consumer.purse.sums[lane(model)] == 2 * PRICE
 
 
+async def test_of_two_calls_without_an_answer_the_one_that_was_served_is_shown(
+    builder: Room, consumer: Room, model: str, hub
+):
+    """The first never arrived, the second was served and its answers were lost."""
+    hub.away.add(ALICE)
+    with pytest.raises(NoProvider):
+        await consumer.models.call(model, ["a warm coat"])
+    hub.away.clear()
+    tamper = Tamper(builder)
+    tamper.lose = 3
+    with pytest.raises(NoProvider):
+        await consumer.models.call(model, ["blue jeans"])
+    await consumer.models.call(model, ["a red scarf"])
+    tab = await consumer.calls.tab(model)
+    assert (tab.answered_wei, tab.lost_wei) == (2 * PRICE, 0)
+
+
 async def test_a_unit_that_was_served_and_never_seen_is_lost_once_after_a_restart(
     builder: Room, consumer: Room, model: str
 ):
