@@ -30,6 +30,8 @@ from protocols.ids import Address
 
 log = structlog.get_logger(__name__)
 
+REST_S = 60  # after a refusal: what the contract does not take now it will not take a moment later
+
 
 class Distributor:
     """One per node; `turn` does what is due."""
@@ -60,6 +62,7 @@ class Distributor:
         self._events = events
         self._least_wei = least_wei
         self._clock = clock
+        self._rest_until = 0
 
     async def turn(self) -> None:
         """Finish what is over, take up what was cut off, propose what is new. Raises WalletLocked, ChainError,
@@ -71,7 +74,7 @@ class Distributor:
         if left is not None:
             await self._propose(left)
             return
-        if await self._chain.timestamp() < await self._chain.rewards.next_proposal_at():
+        if await self._chain.timestamp() < max(self._rest_until, await self._chain.rewards.next_proposal_at()):
             return
         made = within(await self.draft(), await self._room())
         if made.accounts and made.total_wei >= self._least_wei:
@@ -110,6 +113,7 @@ class Distributor:
             receipt = await self._transactor.once(f"rewards:propose:{row.proposal}", call)
         except Reverted as err:  # another node was quicker, or the budget is spent: the next draft looks anew
             await self._store.refused(row.proposal, err.name)
+            self._rest_until = await self._chain.timestamp() + REST_S
             log.info("a proposal was not taken", proposal=row.proposal, reason=err.name)
             return
         epoch = self._chain.rewards.proposed(receipt)

@@ -172,11 +172,11 @@ class Challenges:
                 self._home.add(model)
 
     async def _concerned(self) -> list[tuple[str, str]]:
-        """Models whose stakes may be ours, with their publishers: published here, or challenged from here."""
+        """Models whose stakes may be ours, with their publishers: published here, or with a dataset of ours."""
         own = [(row.model, self._wallet.address) for row in await self._store.all() if row.state == "published"]
         known = {model for model, _ in own}
-        others = [(one.body.model, one.item.signer) for one in await self._directory.cards()]
-        return [*own, *[(model, signer) for model, signer in others if model not in known]]
+        others = [one for one in await self._directory.cards() if one.body.model not in known]
+        return [*own, *[(one.body.model, one.item.signer) for one in others if await self._earnings.has_part(one)]]
 
     async def _once(self, model: str, step: str, call: Call) -> None:
         try:

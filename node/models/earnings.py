@@ -117,7 +117,7 @@ class Earnings:
         `parent:<id>` for what that model owes to a parent of ours; this last becomes the parent's revenue first.
         """
         listings = await self._directory.cards()
-        parents = {listed.body.model for listed in listings if await self._has_part(listed)}
+        parents = {listed.body.model for listed in listings if await self.has_part(listed)}
         owed: list[Owed] = []
         for listed in listings:
             card, model_id = listed.body, bytes.fromhex(listed.body.model)
@@ -178,7 +178,7 @@ class Earnings:
         found = []
         listings = await self._directory.cards()
         for listed in listings:
-            if not await self._has_part(listed):
+            if not await self.has_part(listed):
                 continue
             model_id, parts = bytes.fromhex(listed.body.model), await self.parts(listed)
             is_mine = listed.item.signer == self._wallet.address
@@ -198,7 +198,8 @@ class Earnings:
             )
         return found
 
-    async def _has_part(self, listed: Listed[ModelCard]) -> bool:
+    async def has_part(self, listed: Listed[ModelCard]) -> bool:
+        """Whether this wallet published a model or owns a dataset in it."""
         mine = self._wallet.address
         return listed.item.signer == mine or bool(await self._facts.owned(datasets(listed.body), mine))
 

@@ -14,6 +14,7 @@ from eth_hash.auto import keccak
 from contracts.anvil import start_anvil
 from contracts.bindings.rewards import EpochState
 from contracts.deploy import DeployParams
+from node.feedback.distributor import REST_S
 from node.feedback.errors import NoTicket
 from node.feedback.rounds import Rounds
 from node.journal.epochs import Proposals
@@ -276,6 +277,24 @@ async def test_two_distributors_do_not_reward_the_same_twice(suite: Suite, tmp_p
             assert await carol.chain.rewards.epoch_count() == 1
             suite.pass_time(EPOCH_S)
             assert await bob.proposes() == 1
+
+
+async def test_a_distributor_whose_proposal_is_refused_rests(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with raters(suite, tmp_path, "alice", "carol") as (alice, carol):
+        with trio.fail_after(60):
+            await publish(carol, MODEL)
+            pay(suite, "alice", MODEL, 40 * TOKEN)
+            await rate(alice)
+            real = carol.chain.rewards.propose
+            monkeypatch.setattr(carol.chain.rewards, "propose", lambda _, evidence: real([], evidence))
+            for _ in range(2):
+                assert await carol.proposes() == 0
+            assert [(row.state, row.note) for row in await carol.proposals.all()] == [("refused", "NoAccounts")]
+            monkeypatch.undo()
+            suite.pass_time(REST_S)
+            assert await carol.proposes() == 1
 
 
 async def test_a_round_reads_refutes_and_proposes(suite: Suite, tmp_path: Path) -> None:
