@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.chain, pytest.mark.e2e]
 WASHER, SECOND = "washer", "washer-second"  # two wallets of one owner
 WASHES = 6  # 1.06 to the sixth is more than the clamp
 PPM = 1_000_000
+ONE_VOICE = 4  # stars: a single five moves what is shown from three to less than this
 TOLD_S = 2.0  # gossip takes some milliseconds
 PAST_THE_HOLDBACK_S = 250  # config/networks/devnet.toml: what is paid is all the seller's within two windows of 120 s
 
@@ -31,6 +32,8 @@ class Standing:
     """How an offer stands with somebody who looks for one."""
 
     quote_wei: int
+    stars: float
+    ratings: int
     listed: list[str]
     matches: list[str]
 
@@ -53,8 +56,11 @@ class Market:
         bob, domain = self.scene.client(BOB), self.scene.domain
         listed = bob.call("offers.list", domain=domain, query="soft sleeves and seams that hold")["items"]
         matches = bob.call("demands.matches", demand=self.demand)["items"]
+        shown = bob.call("offers.get", offer=lot.offer)
         return Standing(
-            quote_wei=int(bob.call("offers.get", offer=lot.offer)["quote_wei"]),
+            quote_wei=int(shown["quote_wei"]),
+            stars=shown["stars"],
+            ratings=shown["ratings"],
             listed=[one["offer"] for one in listed],
             matches=[one["offer"] for one in matches],
         )
@@ -183,6 +189,9 @@ def test_a_seller_who_buys_from_himself_and_rates_five_stars_pays_for_it(market:
     clamp = scene.cluster.view("oracle", "clampPpm")
     after = market.standing(lot).quote_wei
     assert quote < after <= quote * (PPM + clamp) // PPM
+    wait_for(lambda: market.standing(lot).ratings, "the stars at Bob")
+    assert market.standing(lot).ratings == 1  # six purchases, one voice
+    assert market.standing(lot).stars < ONE_VOICE
     scene.cluster.leap(PAST_THE_HOLDBACK_S)
     for name in (WASHER, SECOND):
         scene.client(name).call("rewards.claim")
