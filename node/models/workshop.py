@@ -17,10 +17,10 @@ from node.journal.models import ModelRow
 from node.journal.models import Models as ModelStore
 from node.market.proof import Gone
 from node.models.artifacts import Artifacts, Manifest, Report, model_id
+from node.models.below import Below
 from node.models.errors import BadArtifact, BadCall, UnknownModel
 from node.models.evaluate import Evaluation, judge_classes, judge_retrieval
 from node.models.examples import Corpus
-from node.models.export import stack
 from node.models.gathering import gather, label_corpus, label_key, parse_filter, retrieval_corpus
 from node.models.memory import Remembering
 from node.models.ports import Events, Lessons, Progress, Records, Wallet
@@ -43,32 +43,6 @@ class TrainedModel(msgspec.Struct, frozen=True):
     row: ModelRow
     manifest: Manifest
     report: Report
-
-
-class Below:
-    """An own retriever that another model is made from."""
-
-    def __init__(self, model: str, graph: bytes, runtime: Runtime) -> None:
-        self.model = model
-        self._graph = graph
-        self._runtime = runtime
-
-    async def corpus(self, corpus: Corpus) -> Corpus:
-        """The same examples as this model sees them."""
-        queries = None if corpus.queries is None else await self._runtime.apply(corpus.queries, "query")
-        documents = await self._runtime.apply(corpus.documents, "document")
-        return msgspec.structs.replace(corpus, queries=queries, documents=documents)
-
-    async def names(self, names: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Embeddings of class names as this model sees them."""
-        if not names:
-            return names
-        rows = await self._runtime.apply(np.stack(list(names.values())), "query")
-        return dict(zip(names, rows, strict=True))
-
-    def under(self, trained: Trained) -> Trained:
-        """What was trained on top of this model, as one graph."""
-        return msgspec.structs.replace(trained, graph=stack(self._graph, trained.graph))
 
 
 class Workshop:

@@ -25,7 +25,7 @@ from node.observe.events import EventBus
 from node.shard.record import ShardRecord
 from protocols.sealed.records import record_id
 from tests.support.accounts import wallet_of
-from tests.support.models import Shelf, silent
+from tests.support.models import Shelf, Teacher, silent
 from tests.support.reviews import reviews
 
 DRAWS = 4
@@ -62,8 +62,8 @@ async def main(draws: int) -> None:
                 records = await draw(embedder, seed)
                 workshop = Workshop(
                     shard=Shelf(records), embedder=embedder, store=ModelStore(journal), wallet=wallet_of("alice"),
-                    artifacts=Artifacts(Path(folder) / str(seed)), events=EventBus(), held_out_ppm=250_000, threads=2,
-                    clock=lambda: 0,
+                    artifacts=Artifacts(Path(folder) / str(seed)), events=EventBus(), lessons=Teacher(),
+                    held_out_ppm=250_000, threads=2, clock=lambda: 0,
                 )  # fmt: skip
                 for task in ("retrieval", "classification"):
                     made = await workshop.train("fashion", task, progress=silent)
