@@ -7,6 +7,7 @@ when its bytes have its digest. Everything here blocks and runs in worker thread
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from protocols.payload import LEAF_BYTES
 
 _DATA, _PART, _LEAVES = ".data", ".part", ".leaves"
 _SIZE_BYTES = 8
+DIRECT_BYTES = 64 << 20  # from here on the page cache is left to those who read: it would be full of one payload
 RUN_LEAVES = 4  # leaves that are read, hashed or written at a time
 SYNC_BYTES = 64 << 20  # written between two syncs of a part: the last one then is short
 
@@ -38,6 +40,7 @@ class Payload:
         self.checked = False  # since the start: a file may have gone bad on the disk
         self.have = bytearray(b"\1" if complete else b"\0") * self.shape.leaves
         self._unsynced = 0
+        self._direct = outline.shape.size_bytes >= DIRECT_BYTES
         self._places: dict[bytes, list[int]] | None = None
 
     @property
@@ -88,11 +91,31 @@ class Payload:
         for place, leaf in enumerate(leaves, first):
             if not self._is(place, leaf):
                 raise BadBlock(f"leaf {place} of {self.root} has other bytes than its digest says")
+        if not self._write_direct(first, leaves):
+            self._write_cached(first, leaves)
+        for place in range(first, first + len(leaves)):
+            self.have[place] = 1
+
+    def _write_direct(self, first: int, leaves: Sequence[memoryview]) -> bool:
+        """Past the page cache, where the file system and the buffers allow it."""
+        if not self._direct or any(len(leaf) != LEAF_BYTES for leaf in leaves):
+            return False
+        try:
+            handle = os.open(self.path, os.O_WRONLY | os.O_DIRECT)
+            try:
+                return os.pwritev(handle, leaves, first * LEAF_BYTES) == len(leaves) * LEAF_BYTES
+            finally:
+                os.close(handle)
+        except OSError as err:
+            if err.errno != errno.EINVAL:
+                raise
+            self._direct = False
+            return False
+
+    def _write_cached(self, first: int, leaves: Sequence[memoryview]) -> None:
         handle = os.open(self.path, os.O_WRONLY)
         try:
             _write_all(handle, leaves, first * LEAF_BYTES)
-            for place in range(first, first + len(leaves)):
-                self.have[place] = 1
             self._unsynced += sum(map(len, leaves))
             if self._unsynced >= SYNC_BYTES:
                 self._unsynced = 0

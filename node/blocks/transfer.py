@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from mmap import mmap
 from typing import NamedTuple
 
 import structlog
@@ -302,7 +303,7 @@ class Fetching:
             return
         asks = bytearray()
         while self._free and (run := self._work.take([run for run, _ in self._asked], trio.current_time())):
-            buffer = self._free.pop() or memoryview(bytearray(RUN_LEAVES * LEAF_BYTES))
+            buffer = self._free.pop() or memoryview(mmap(-1, RUN_LEAVES * LEAF_BYTES))  # pages
             self._asked.append((run, buffer))
             asks += frame(encode(Leaves(first=run.first, count=run.leaves)))
         if asks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from mmap import mmap
 from pathlib import Path
 
 import pytest
@@ -262,3 +263,20 @@ def test_runs_are_asked_for_once_unless_one_is_slow() -> None:
 
 def test_a_leaf_has_the_cid_of_its_block() -> None:
     assert leaf_cid(OUTLINE.digest(2)) == cid_of(bytes(LEAVES[2]), RAW)
+
+
+def test_leaves_in_pages_are_written_past_the_cache_and_others_through_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Aligned or not, mixed, and with a last leaf that ends within a page."""
+    monkeypatch.setattr("node.blocks.payloads.DIRECT_BYTES", 0)
+    payloads = Payloads(tmp_path)
+    payload = payloads.begin(OUTLINE)
+    pages = memoryview(mmap(-1, 2 * LEAF_BYTES))
+    pages[:] = DATA[: 2 * LEAF_BYTES]
+    payloads.write(payload, 0, [pages[:LEAF_BYTES], pages[LEAF_BYTES:]])
+    payloads.write(payload, 4, LEAVES[4:])
+    payloads.write(payload, 2, [memoryview(b"x" + bytes(LEAVES[2]))[1:], LEAVES[3]])
+    payloads.finish(payload)
+    assert payload.complete
+    assert payload.path.read_bytes() == DATA
