@@ -1,82 +1,30 @@
-"""The seller's side of one sale as a table of transitions (see `machine` for the picture and the driver's duties).
+"""The seller's transitions as a table (see `machine` for the picture and the driver's duties).
 
-The state holds no key: what HandOver and Deliver send is computed from the content key, the seller's secret and the
-buyer's point, and is the same each time. What the log says of a sale is kept as it was heard; when a reorganisation
-takes a part of it back, the sale begins again at its lock and hears again what still stands.
+What the log says of a sale is kept as it was heard; when a reorganisation takes a part of it back, the sale begins
+again at its lock and hears again what still stands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from protocols.exchange import events as ev
 from protocols.exchange.events import Clock
+from protocols.exchange.sale import SELLER_ENDS, Caution, Seller, SellerState, plan_seller, post_at, resume_seller
+
+__all__ = ["SELLER_ENDS", "Caution", "Seller", "SellerState", "plan_seller", "resume_seller", "step_seller"]
 
 RETRY_S = 15  # of chain time; about one block of a slow chain
 RETRY_LIMIT_S = 300  # shorter than any margin before the delivery deadline should be
 
-
-class Seller(StrEnum):
-    """Where a sale stands."""
-
-    SEEN = "seen"
-    LOCKED = "locked"
-    HANDED_OVER = "handed_over"
-    CONFIRMED = "confirmed"
-    POSTING = "posting"
-    DELIVERED = "delivered"
-    CLAIMING = "claiming"
-    EXPIRED = "expired"
-    RELEASING = "releasing"
-    GONE = "gone"
-    PAID = "paid"
-    REFUNDED = "refunded"
-    DISPUTED = "disputed"
-    VOID = "void"
-
-
 S = Seller
-SELLER_ENDS = frozenset({S.PAID, S.REFUNDED, S.DISPUTED, S.VOID})
 _OPEN = tuple(phase for phase in S if phase not in SELLER_ENDS)
 _UNSENT = frozenset({S.SEEN, S.LOCKED})  # LOCKED too: a reorganisation may have taken blocks off the lock since
 _MAY_HAVE_KEY = frozenset({S.LOCKED, S.HANDED_OVER, S.CONFIRMED, S.POSTING, S.DELIVERED, S.CLAIMING, S.PAID})
 _MAY_BE_SIGNED = (S.LOCKED, S.HANDED_OVER, S.POSTING, S.DELIVERED, S.CLAIMING, S.EXPIRED, S.RELEASING)
-
-
-class Caution(msgspec.Struct, frozen=True):
-    """How careful a seller is."""
-
-    confirmations: int = 2  # blocks on top of the lock before a key leaves: one that is reorganised away pays nothing
-    margin_s: int = 600  # chain time before the delivery deadline at which the key is posted: room for several blocks
-    release_s: int = 3_600  # after the deadline, how long a late confirmation may come before the price is given back
-
-
-class SellerState(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about one sale that must survive a crash. No secret is in it."""
-
-    sale: str
-    offer: str
-    buyer_public: tuple[bytes, bytes]
-    block: int
-    deliver_by: int
-    caution: Caution
-    buyer: str = ""  # whose wallet locked the price: only its signature confirms
-    phase: Seller = S.SEEN
-    reason: str = ""
-    handed_over: bool = False
-    consent: bytes = b""  # the buyer's signed confirmation
-    erased: bool = False  # the content key is gone: nothing can be posted
-    dispute_by: int = 0
-    release_at: int = 0  # chain time at which an expired sale's price is given back
-    proven: bool = False
-    attempt: int = 0
-    rewinds: int = 0  # how often a reorganisation took something back: what it undid is done by new transactions
-    retry_at: int = 0  # chain time before which a failed call rests
-    heard: tuple[ev.SellerNews, ...] = ()  # what the log says of the sale, in its order
 
 
 def step_seller(state: SellerState, event: ev.SellerEvent, now: Clock) -> tuple[SellerState, list[ev.SellerAction]]:
@@ -91,18 +39,6 @@ def step_seller(state: SellerState, event: ev.SellerEvent, now: Clock) -> tuple[
         phase = S.HANDED_OVER if after.phase is S.LOCKED else after.phase
         after = msgspec.structs.replace(after, phase=phase, handed_over=True)
     return after, [*answer, *(action for action in plan_seller(after) if action not in before)]
-
-
-def plan_seller(state: SellerState) -> list[ev.SellerAction]:
-    """What a sale in this state waits for or has to do. A call that failed rests until a Tick finds its time come."""
-    if state.retry_at:
-        return [ev.Wait(state.retry_at)]
-    return resume_seller(state)
-
-
-def resume_seller(state: SellerState) -> list[ev.SellerAction]:
-    """What to do after a restart, or once the wallet is unlocked: the whole plan, resting calls included."""
-    return _PLANS[state.phase](state) if state.phase in _PLANS else []
 
 
 def _advance(state: SellerState, event: ev.SellerEvent, now: Clock) -> SellerState:
@@ -158,38 +94,6 @@ def _bare(state: SellerState) -> SellerState:
     )
 
 
-def _key(state: SellerState, call: ev.Call) -> str:
-    """The name under which a transaction is sent once. With B: a reorganisation can give the sale another buyer."""
-    return f"{state.sale}:{state.buyer_public[0].hex()[:16]}:{call}:{state.rewinds}.{state.attempt}"
-
-
-_PLANS: dict[Seller, Callable[[SellerState], list[ev.SellerAction]]] = {
-    S.LOCKED: lambda state: [ev.Wait(_post_at(state))],
-    S.HANDED_OVER: lambda state: [ev.Wait(_post_at(state))],
-    S.CONFIRMED: lambda state: [ev.Bring(state.sale, state.consent, _bring_by(state)), ev.Wait(_next_way(state))],
-    S.POSTING: lambda state: [ev.Deliver(state.sale, state.buyer_public, _key(state, ev.Call.DELIVER))],
-    S.DELIVERED: lambda state: [ev.Wait(state.dispute_by)],
-    S.CLAIMING: lambda state: [ev.Claim(state.sale, _key(state, ev.Call.CLAIM))],
-    S.EXPIRED: lambda state: [ev.Wait(state.release_at)],
-    S.RELEASING: lambda state: [ev.Refund(state.sale, _key(state, ev.Call.REFUND))],
-    S.GONE: lambda state: [ev.Wait(state.deliver_by)],
-}
-
-
-def _post_at(state: SellerState) -> int:
-    return state.deliver_by - state.caution.margin_s
-
-
-def _bring_by(state: SellerState) -> int:
-    """A margin earlier than the key would be posted: a confirmation that is mined by then spares that."""
-    return state.deliver_by - 2 * state.caution.margin_s
-
-
-def _next_way(state: SellerState) -> int:
-    """When a confirmation that is still not mined is not relied on any longer."""
-    return state.dispute_by or _post_at(state)
-
-
 def _go(state: SellerState, phase: Seller, **changes: Any) -> SellerState:
     return msgspec.structs.replace(state, **{"phase": phase, "retry_at": 0, **changes})
 
@@ -220,7 +124,7 @@ def _moved(state: SellerState, event: ev.LockSeen, now: Clock) -> SellerState:
 
 def _post_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerState:
     """The buyer has not confirmed, or not even asked: on chain the key earns its price."""
-    if now.time < _post_at(state):
+    if now.time < post_at(state):
         return state
     return _expire_in_time(_go(state, S.POSTING), event, now)
 
@@ -235,7 +139,7 @@ def _bring_in_time(state: SellerState, event: ev.Tick, now: Clock) -> SellerStat
     """A confirmation is good as long as the sale is open; what it does not bring in time is earned the other way."""
     if state.dispute_by and now.time > state.dispute_by:
         return _go(state, S.CLAIMING)
-    if not state.dispute_by and not state.erased and _post_at(state) <= now.time <= state.deliver_by:
+    if not state.dispute_by and not state.erased and post_at(state) <= now.time <= state.deliver_by:
         return _go(state, S.POSTING)
     return _rested(state, event, now)
 
