@@ -64,8 +64,6 @@ SELLER_AT_FAULT = after(S.DISPUTED)
 TOO_LATE = after(B.LOST)
 FALSE_CELL = [
     *after(B.DISPUTING),
-    *before(B.REFUNDING),
-    *after(B.REFUNDING),
     *before(B.WITHDRAWING),
     *after(B.WITHDRAWING),
     *before(B.DISPUTED),

@@ -21,7 +21,7 @@ from node.wallet.watch import STUCK_BLOCKS
 from protocols.exchange.machine import Buyer
 from tests.e2e.goods import goods
 from tests.e2e.stall import BUYER, DOMAIN, NAMES, SELLER, Stall
-from tests.support.cluster import Cluster, PowerCut, schwung, wait_for
+from tests.support.cluster import Cluster, PowerCut, wait_for
 from tests.support.proxy import open_proxy
 from tests.support.works import GOODS, OWN, Works
 
@@ -287,15 +287,10 @@ def test_two_daemons_with_one_wallet_both_get_through(stall: Stall) -> None:
 
 
 def test_an_endpoint_of_another_chain_is_refused_at_the_start(stall: Stall) -> None:
-    places = stall.cluster.devnet.places
-    paths = places.node("astray")
     with start_anvil(chain_id=4_242) as other:
-        said = schwung(
-            "run", "--datadir", str(paths.datadir), "--network", "devnet", "--socket", str(paths.socket),
-            "--set", f"chain.rpc={other.rpc_url}", "--set", "network.listen=/ip4/127.0.0.1/tcp/0",
-            environ=stall.cluster.environ,
-        )  # fmt: skip
-    assert said.code != 0
-    assert "Traceback" not in said.err
-    assert "4242" in said.err
-    assert "31337" in said.err
+        stall.cluster.start("astray", ready=False, settings={"chain.rpc": other.rpc_url})
+        assert stall.cluster.ended("astray") == 1
+    words = stall.cluster.words("astray")
+    assert "Traceback" not in words
+    assert "4242" in words
+    assert "31337" in words

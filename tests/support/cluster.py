@@ -178,6 +178,13 @@ class Cluster:
         if status != -signal.SIGKILL:
             raise Trouble(f"{name} {'lives on' if status is None else f'ended with {status}'}: {self.words(name)}")
 
+    def ended(self, name: str) -> int:
+        """Wait until a node has ended by itself; its exit code. Raises Trouble."""
+        status = self._mould.ended(self._pids[name], END_S)
+        if status is None or status < 0:
+            raise Trouble(f"{name} {'lives on' if status is None else f'ended with {status}'}: {self.words(name)}")
+        return status
+
     def alive(self, name: str) -> bool:
         """Whether a node's process runs."""
         return name in self._pids and self._mould.ended(self._pids[name], 0) is None
