@@ -227,7 +227,9 @@ def test_a_buyer_who_dies_again_and_again_still_shows_a_false_cell(stall: Stall)
     stall.cluster.died(BUYER)
     stall.dies(BUYER, *rest)
     stall.cluster.start(BUYER)
-    assert "cell" in stall.until(lot, "disputed")["reason"]
+    deal = stall.until(lot, "disputed")["deal"]
+    sent = [one["what"] for one in stall.buyer.call("wallet.history")["items"] if one["key"].startswith(deal)]
+    assert sent.count("sale.disputeCell") == 1
     stall.until(lot, "disputed", SELLER)
     stall.assert_unpaid(lot, purse, gained_wei=bond // 2)
     stall.cluster.kill(SELLER)
