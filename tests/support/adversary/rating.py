@@ -35,6 +35,7 @@ def rates_unbought(replace: Replace, _: str) -> None:
 def counts_the_unpaid(replace: Replace, model: str) -> None:
     """Proposes an epoch of rewards that counts what he never paid for a model, once."""
     os.environ["SCHWUNG_REWARDS__DISTRIBUTE"] = "true"
+    os.environ["SCHWUNG_REWARDS__WATCH"] = "false"  # else he refutes himself
     proposed: list[drafting.Draft] = []
 
     async def draft(self: Distributor) -> drafting.Draft:

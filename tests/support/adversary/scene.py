@@ -218,6 +218,17 @@ class Scene:
         _, _, lost, *_ = self.cluster.view("reputation", "facts", self.address(seller))
         return int(lost)
 
+    def events(self, contract: str, name: str) -> list[dict[str, Any]]:
+        """All events of a kind that a contract ever emitted."""
+        abi, address = self.cluster.abis[contract], self.cluster.devnet.facts()["contracts"][contract]
+        query = {"address": address, "topics": ["0x" + abi.topics[name].hex()], "fromBlock": "0x0"}
+        found = []
+        for log in self.cluster.chain("eth_getLogs", query):
+            event = abi.event([bytes.fromhex(topic[2:]) for topic in log["topics"]], bytes.fromhex(log["data"][2:]))
+            assert event is not None  # the filter asked for this topic
+            found.append(event[1])
+        return found
+
     def fee(self, amount_wei: int) -> int:
         """The part of a price that is burnt."""
         return int(self.cluster.view("sale", "feeOf", amount_wei))
