@@ -29,7 +29,16 @@ CONFIRM, DELIVER, CLAIM, REFUND, DISPUTE, WITHDRAW, RECLAIM = (
     outbox(call)
     for call in (Call.CONFIRM, Call.DELIVER, Call.CLAIM, Call.REFUND, Call.DISPUTE, Call.WITHDRAW, Call.RECLAIM)
 )
-LOTS = ["lock", "confirm", "silent-seller", "silent-buyer", "gone", "both-gone", "wrong-key", "bought-before"]
+LOTS = [
+    "calls-lock",
+    "calls-confirm",
+    "calls-silent-seller",
+    "calls-silent-buyer",
+    "calls-gone",
+    "calls-both-gone",
+    "calls-wrong-key",
+    "calls-bought-before",
+]
 ALL = [*LOCK, *CONFIRM_MANY, *CONFIRM, *DELIVER, *CLAIM, *REFUND, *DISPUTE, *WITHDRAW, *RECLAIM]
 
 
@@ -58,21 +67,21 @@ def lives(stall: Stall, name: str, cuts: list[PowerCut], begin: Callable[[], Non
 
 
 def test_a_lock(stall: Stall) -> None:
-    purse = stall.purse("lock")
-    lives(stall, BUYER, LOCK, lambda: stall.buy("lock"))
+    purse = stall.purse("calls-lock")
+    lives(stall, BUYER, LOCK, lambda: stall.buy("calls-lock"))
     stall.cluster.start(BUYER)
-    stall.assert_paid("lock", purse)
+    stall.assert_paid("calls-lock", purse)
 
 
 def test_a_batch_of_confirmations(stall: Stall) -> None:
-    purse = stall.purse("confirm")
-    lives(stall, SELLER, CONFIRM_MANY, lambda: stall.buy("confirm"))
+    purse = stall.purse("calls-confirm")
+    lives(stall, SELLER, CONFIRM_MANY, lambda: stall.buy("calls-confirm"))
     stall.cluster.start(SELLER)
-    stall.assert_paid("confirm", purse)
+    stall.assert_paid("calls-confirm", purse)
 
 
 def test_a_confirmation_that_its_buyer_sends_himself(stall: Stall) -> None:
-    lot = "silent-seller"
+    lot = "calls-silent-seller"
     purse = stall.purse(lot)
     stall.cluster.arm(SELLER, *before(Seller.CONFIRMED))
     stall.buy(lot)
@@ -86,7 +95,7 @@ def test_a_confirmation_that_its_buyer_sends_himself(stall: Stall) -> None:
 
 
 def test_a_delivery_and_a_claim(stall: Stall) -> None:
-    lot = "silent-buyer"
+    lot = "calls-silent-buyer"
     purse = stall.purse(lot)
     stall.cluster.arm(BUYER, *before(Buyer.LOCKED))
     stall.buy(lot)
@@ -103,7 +112,7 @@ def test_a_delivery_and_a_claim(stall: Stall) -> None:
 
 
 def test_a_refund_and_a_withdrawal(stall: Stall) -> None:
-    lot = "gone"
+    lot = "calls-gone"
     purse = stall.purse(lot)
     stall.cluster.arm(SELLER, *before(Seller.HANDED_OVER))
     stall.buy(lot)
@@ -117,7 +126,7 @@ def test_a_refund_and_a_withdrawal(stall: Stall) -> None:
 
 
 def test_a_refund_by_the_seller(stall: Stall) -> None:
-    lot = "both-gone"
+    lot = "calls-both-gone"
     purse = stall.purse(lot)
     stall.cluster.arm(BUYER, *before(Buyer.LOCKED))
     stall.cluster.arm(SELLER, *before(Seller.LOCKED))
@@ -136,7 +145,7 @@ def test_a_refund_by_the_seller(stall: Stall) -> None:
 
 
 def test_a_dispute(stall: Stall) -> None:
-    lot = "wrong-key"
+    lot = "calls-wrong-key"
     purse, bond = stall.purse(lot), stall.bond(lot)
     stall.cluster.kill(SELLER)
     stall.cluster.start(SELLER, cheat="wrong-key")
@@ -151,7 +160,7 @@ def test_a_dispute(stall: Stall) -> None:
 
 
 def test_a_reclaim(stall: Stall) -> None:
-    lot = "bought-before"
+    lot = "calls-bought-before"
     stall.buy(lot)
     stall.until(lot, "settled")
     purse, bond = stall.purse(lot), stall.bond(lot)
