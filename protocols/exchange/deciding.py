@@ -288,7 +288,9 @@ def call_failed(state: BuyerState, event: ev.Failed, now: Clock) -> BuyerState:
 def rest(state: BuyerState, event: ev.Failed, now: Clock) -> BuyerState:
     rest_s = min(RETRY_LIMIT_S, RETRY_S << min(state.attempt, 8))
     attempt = state.attempt + 1 if event.certain else state.attempt
-    return msgspec.structs.replace(state, attempt=attempt, retry_at=now.time + rest_s, reason=event.reason)
+    # what the money is fetched for outlives what delays it: after a restart every wallet is locked for a moment
+    reason = event.reason if event.certain or state.phase is B.LOCKING else state.reason or event.reason
+    return msgspec.structs.replace(state, attempt=attempt, retry_at=now.time + rest_s, reason=reason)
 
 
 def hindered(state: BuyerState, event: ev.Hindered, now: Clock) -> BuyerState:

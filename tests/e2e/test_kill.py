@@ -227,7 +227,9 @@ def test_a_buyer_who_dies_again_and_again_still_shows_a_false_cell(stall: Stall)
     stall.cluster.died(BUYER)
     stall.dies(BUYER, *rest)
     stall.cluster.start(BUYER)
-    deal = stall.until(lot, "disputed")["deal"]
+    ended = stall.until(lot, "disputed")
+    assert "cell" in ended["reason"]  # not that a wallet was locked on the way
+    deal = ended["deal"]
     sent = [one["what"] for one in stall.buyer.call("wallet.history")["items"] if one["key"].startswith(deal)]
     assert sent.count("sale.disputeCell") == 1
     stall.until(lot, "disputed", SELLER)

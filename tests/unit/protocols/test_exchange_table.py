@@ -821,6 +821,14 @@ def test_retries_rest_longer_each_time_up_to_an_hour() -> None:
     assert rests[-1] == 3_600
 
 
+def test_what_delays_a_dispute_does_not_hide_why_there_is_one() -> None:
+    state = buyer(B.DISPUTING, evidence=KEY_EVIDENCE, key=KEY, posted=KEY, reason="the posted key opens nothing")
+    rested, _ = step(state, ev.Failed(ev.Call.DISPUTE, "the wallet is locked", certain=False), NOW)
+    assert rested.reason == "the posted key opens nothing"
+    reverted, _ = step(state, ev.Failed(ev.Call.DISPUTE, "NotDelivered", certain=True), NOW)
+    assert reverted.reason == "NotDelivered"
+
+
 def test_a_key_dispute_that_reverts_after_the_window_is_a_loss() -> None:
     state = buyer(B.DISPUTING, evidence=KEY_EVIDENCE, key=KEY, posted=KEY)
     after, _ = step(state, ev.Failed(ev.Call.DISPUTE, "TooLate", certain=True), LATER)
