@@ -6,7 +6,6 @@ journalled, so a restart goes on there. Work is bounded on both sides: pages a r
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -42,9 +41,28 @@ CATCH_UP_RETRY_S = 5.0  # two that dial one another at once lose a connection, a
 TIMEOUT_S = 15.0
 MAX_PAGES_A_ROUND = 200  # bounds what one peer can make us read in one go: 204,800 ids
 CONCURRENCY = 8
-VISITS = 4  # neighbours read at once: one that is slow keeps nobody else waiting
+VISITS = 16  # neighbours read at once
 
 Admit = Callable[[Sequence[tuple[bytes, PeerId | None]]], Awaitable[None]]
+
+
+class _Visit:
+    """How it stands with one neighbour: on which connection, and when which domain is due again."""
+
+    def __init__(self) -> None:
+        self.connected = -1
+        self.busy = False
+        self.fails = 0
+        self.due: dict[str, float] = {}
+
+    def domains(self, followed: Sequence[str]) -> list[str]:
+        """Those that were never asked for on this connection, or long ago."""
+        now = trio.current_time()
+        return [domain for domain in followed if self.due.get(domain, now) <= now]
+
+    def put_off(self, domains: Sequence[str], rest_s: float) -> None:
+        """Not again for so long."""
+        self.due |= dict.fromkeys(domains, trio.current_time() + rest_s)
 
 
 class CatchUp:
@@ -68,8 +86,9 @@ class CatchUp:
         self._clock = clock
         self._epoch = b""
         self._hurry = trio.Event()
-        self._first_reads: dict[str, trio.Event] = defaultdict(trio.Event)
-        self._visits = trio.CapacityLimiter(VISITS)
+        self._visits: dict[PeerId, _Visit] = {}
+        self._seats = trio.CapacityLimiter(VISITS)
+        self._asked = trio.Event()  # set and renewed at every visit's end
 
     async def serve(self) -> None:
         """Answer from now on."""
@@ -79,36 +98,46 @@ class CatchUp:
         self._wire.serve(ITEMS, self._items, **bounds)
 
     async def run(self) -> None:
-        """Ask every neighbour as soon as it is there, again when it has come back, and again every minute."""
-        asked: dict[tuple[PeerId, str], tuple[int, float]] = {}  # on which connection, and when again
-        while True:
-            self._hurry = trio.Event()
-            neighbours = {neighbour.peer: neighbour.since for neighbour in self._wire.peers()}
-            asked = {key: kept for key, kept in asked.items() if key[0] in neighbours}
-            domains = self._domains()
-            async with trio.open_nursery() as nursery:
+        """Ask every neighbour as soon as it is there, again when it has come back, and again every minute.
+
+        Each is asked in a task of its own, so that one which hangs keeps nobody else waiting.
+        """
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._hurry = trio.Event()
+                neighbours = {neighbour.peer: neighbour.since for neighbour in self._wire.peers()}
+                self._visits = {peer: visit for peer, visit in self._visits.items() if peer in neighbours or visit.busy}
                 for peer, connected in neighbours.items():
-                    due = [domain for domain in domains if _is_due(asked.get((peer, domain)), connected)]
-                    if due:
-                        nursery.start_soon(self._visit, peer, connected, due, asked)
-            for domain in domains:
-                self._first_reads[domain].set()
-            with trio.move_on_after(MEET_INTERVAL_S):
-                await self._hurry.wait()
+                    visit = self._visits.setdefault(peer, _Visit())
+                    if visit.connected != connected:
+                        visit.connected, visit.due, visit.fails = connected, {}, 0
+                    if not visit.busy and (domains := visit.domains(self._domains())):
+                        visit.busy = True
+                        nursery.start_soon(self._visit, peer, visit, domains)
+                with trio.move_on_after(MEET_INTERVAL_S):
+                    await self._hurry.wait()
 
     async def first_read(self, domain: str) -> None:
-        """Wait until all neighbours were asked for a domain once; it is asked for at once."""
+        """Ask all neighbours for a domain now; returns when each of them was asked."""
         self._hurry.set()
-        await self._first_reads[domain].wait()
+        while any(domain not in visit.due for visit in self._visits.values()):
+            await self._asked.wait()
 
-    async def _visit(
-        self, peer: PeerId, connected: int, domains: list[str], asked: dict[tuple[PeerId, str], tuple[int, float]]
-    ) -> None:
-        async with self._visits:
-            for domain in domains:
-                whole = await self._read(peer, domain)
-                wait_s = CATCH_UP_INTERVAL_S if whole else CATCH_UP_RETRY_S
-                asked[peer, domain] = (connected, trio.current_time() + wait_s)
+    async def _visit(self, peer: PeerId, visit: _Visit, domains: Sequence[str]) -> None:
+        try:
+            async with self._seats:
+                for domain in domains:
+                    if not await self._read(peer, domain):
+                        rest_s = min(CATCH_UP_RETRY_S * 2**visit.fails, CATCH_UP_INTERVAL_S)
+                        visit.put_off(domains, rest_s)
+                        visit.fails += 1
+                        return
+                    visit.put_off([domain], CATCH_UP_INTERVAL_S)
+                visit.fails = 0
+        finally:
+            visit.busy = False
+            self._asked.set()
+            self._asked = trio.Event()
 
     async def _read(self, peer: PeerId, domain: str) -> bool:
         """Read on from where we stood; False when it broke off."""
@@ -153,8 +182,3 @@ class CatchUp:
         request = decode(body, ItemsRequest, max_bytes=MAX_REQUEST_BYTES)
         envelopes, looked_at = await self._store.envelopes([id.hex() for id in request.ids], MAX_PAGE_BYTES)
         return encode(Items(envelopes=envelopes, looked_at=looked_at))
-
-
-def _is_due(last: tuple[int, float] | None, connected: int) -> bool:
-    """Never asked, asked long ago, or before it came back: it may have told something while nobody could hear it."""
-    return last is None or last[0] != connected or trio.current_time() >= last[1]

@@ -146,6 +146,22 @@ async def test_a_domain_that_is_asked_about_is_known_when_the_answer_comes(open_
         assert bob.gossip.domains == ["fashion"]
 
 
+async def test_a_neighbour_that_hangs_keeps_nobody_waiting(open_stall: OpenStall, hub: Hub) -> None:
+    async def hang(peer: PeerId, body: bytes) -> bytes:
+        await trio.sleep_forever()
+
+    hub.away.add(BOB)  # who hears nothing by gossip
+    async with open_stall(ALICE, 1) as alice, open_stall(CAROL, 3) as carol, open_stall(BOB, 2) as bob:
+        item = await alice.gossip.announce(offers.KIND, encode(an_offer()), "fashion")
+        carol.wire._handlers[PROTOCOL] = hang
+        for domain in ("food", "shoes", "fashion"):
+            await bob.gossip.follow(domain)
+        hub.away.clear()
+        with trio.fail_after(5):
+            while bob.catalog.get(item.id, Offer) is None:
+                await trio.sleep(0.01)
+
+
 async def test_a_restart_goes_on_where_it_stood_and_a_lost_store_is_read_anew(
     open_stall: OpenStall, hub: Hub, tmp_path: Path
 ) -> None:
