@@ -31,6 +31,8 @@ FORGED = {
     "of-another-lane": "the voucher pays",
     "in-the-name-of": "may not sign for",
 }
+# where the one in whose name it is has used the model before, the sum is too low by itself
+BEHIND = {"in-the-name-of": "the lane stands at"}
 
 
 @story(Row.FORGED)
@@ -44,7 +46,8 @@ def test_a_voucher_that_is_not_what_it_says_buys_nothing(stage: Stage, forgery: 
     mallory = stage.arrives(forgery + argument, model)
     purse = scene.purse(mallory)
     for _ in range(2):
-        assert FORGED[forgery] in stage.call(mallory, model)
+        refusal = stage.call(mallory, model)
+        assert FORGED[forgery] in refusal or BEHIND.get(forgery, FORGED[forgery]) in refusal
     assert stage.held(model) == held  # nothing was taken,
     assert stage.settle(model) == 0  # so there is nothing to bring,
     assert (scene.purse(BOB), scene.purse(mallory)) == (bob, purse)  # and nobody has paid
