@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 
 MEET_INTERVAL_S = 1.0  # how soon a new peer is asked for what was missed
 CATCH_UP_INTERVAL_S = 60.0  # gossip may lose a message; nobody misses one for longer than this
+# after the first read of a new connection, then doubling: gossip needs a moment to find its ways
+SETTLING_S = 2.0
+MOST_DOUBLINGS = 6
 CATCH_UP_RETRY_S = 5.0  # two that dial one another at once lose a connection, and what was asked on it
 TIMEOUT_S = 15.0
 MAX_PAGES_A_ROUND = 200  # bounds what one peer can make us read in one go: 204,800 ids
@@ -53,6 +56,7 @@ class _Visit:
         self.connected = -1
         self.busy = False
         self.fails = 0
+        self.rounds = 0
         self.due: dict[str, float] = {}
 
     def domains(self, followed: Sequence[str]) -> list[str]:
@@ -110,7 +114,7 @@ class CatchUp:
                 for peer, connected in neighbours.items():
                     visit = self._visits.setdefault(peer, _Visit())
                     if visit.connected != connected:
-                        visit.connected, visit.due, visit.fails = connected, {}, 0
+                        visit.connected, visit.due, visit.fails, visit.rounds = connected, {}, 0, 0
                     if not visit.busy and (domains := visit.domains(self._domains())):
                         visit.busy = True
                         nursery.start_soon(self._visit, peer, visit, domains)
@@ -128,11 +132,11 @@ class CatchUp:
             async with self._seats:
                 for domain in domains:
                     if not await self._read(peer, domain):
-                        rest_s = min(CATCH_UP_RETRY_S * 2**visit.fails, CATCH_UP_INTERVAL_S)
-                        visit.put_off(domains, rest_s)
-                        visit.fails += 1
+                        visit.put_off(domains, min(CATCH_UP_RETRY_S * 2**visit.fails, CATCH_UP_INTERVAL_S))
+                        visit.fails = min(visit.fails + 1, MOST_DOUBLINGS)
                         return
-                    visit.put_off([domain], CATCH_UP_INTERVAL_S)
+                    visit.put_off([domain], min(SETTLING_S * 2**visit.rounds, CATCH_UP_INTERVAL_S))
+                visit.rounds = min(visit.rounds + 1, MOST_DOUBLINGS)
                 visit.fails = 0
         finally:
             visit.busy = False
