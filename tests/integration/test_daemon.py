@@ -217,7 +217,7 @@ def test_a_node_outlives_its_chain_and_says_so(devnet: Devnet, cli: Any) -> None
     try:
         code, status, _ = cli(BOOTSTRAP, "status")
         assert code == 0
-        assert status["chain"] == {"id": 31_337, "block": None}
+        assert (status["chain"]["id"], status["chain"]["block"]) == (31_337, None)
         assert any(line.startswith("chain: ") for line in status["warnings"])
         code, health, _ = cli(BOOTSTRAP, "node", "health")
         assert {row["name"]: row["ok"] for row in health["items"]}["chain"] is False
