@@ -168,7 +168,7 @@ class Turn:
             "gas": first["gas"],
             "state": first["state"],
         }
-        return f"{bought} records in {len(self.deals)} deals, {first['gas']:,} gas a deal"
+        return f"{bought} records in {len(self.deals)} deals, {first['gas']:,} gas a deal for the buyer"
 
     def train(self) -> str:
         builder = self.market.builder[0]
