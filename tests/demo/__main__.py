@@ -109,7 +109,8 @@ def _summary(report: dict[str, Any], path: Path) -> None:
                       f"{collect['redactions']} redactions"),
         ("offered", f"{report['offer']['cid'][:24]}… heard after {report['offer']['gossip_ms']} ms"),
         ("matched", f"score {report['match']['score']:.3f}, {report['match']['peers_asked']} peers asked"),
-        ("bought", f"{deal['bytes']:,} bytes for {_tokens(deal['price_wei'])}, {deal['gas']:,} gas for the buyer, {deal['state']}"),
+        ("bought", f"{deal['bytes']:,} bytes for {_tokens(deal['price_wei'])}, {deal['gas']:,} gas for the buyer, "
+                   f"{deal['state']}"),
         ("trained", f"{train['metric']} {train['before']:.3f} → {train['after']:.3f} on {train['held_out']} held out"),
         ("served", f"{serve['calls']} paid calls, p50 {serve['p50_ms']} ms, settled for {serve['gas']:,} gas"),
         ("shared", f"builder {_tokens(split['builder_wei'])}, contributors {contributors}"),
