@@ -5,6 +5,7 @@ Delivery is immediate and in order; a peer that is `away` neither hears nor answ
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -74,7 +75,10 @@ class Wire:
         handlers = self._hub.wires[peer]._handlers
         if protocol not in handlers:
             raise PeerUnreachable(f"{peer} is not ready yet")
-        return await handlers[protocol](self.peer_id, body)
+        try:
+            return await handlers[protocol](self.peer_id, body)
+        except sqlite3.ProgrammingError as err:  # its journal was closed under the question: it is gone
+            raise PeerUnreachable(f"{peer} has just left") from err
 
     async def subscribe(self, topic: str, check: Check) -> trio.MemoryReceiveChannel[Message]:
         send, receive = trio.open_memory_channel[Message](256)
