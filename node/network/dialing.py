@@ -1,14 +1,15 @@
 """Keeping a node connected.
 
 Bootstrap peers and wanted ones are redialled with backoff; when peers are few, remembered and introduced ones are
-tried.
+tried. So are those that listen to what we listen to, however many others are connected: items of a domain are carried
+by those who follow it, and a node among strangers would never hear of any.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 import structlog
@@ -26,16 +27,26 @@ FOREIGN_WAIT_S = 600.0  # a bootstrap peer of another network will not change it
 LOOK_AROUND_S = 30.0
 YOUNG_S = 60.0  # a node that has just come looks around more often: gossip only flows between neighbours
 LOOK_AROUND_YOUNG_S = 2.0
+COMPANY = 4  # listeners to each of our topics; the mesh of GossipSub mends itself below this (degree_low)
 AT_ONCE = 4
 PULSE_INTERVAL_S = 60.0
 PULSE_S = 15.0
+
+Found = list[tuple[PeerId, tuple[str, ...]]]
 
 
 class Meeting(Protocol):
     """How peers are met."""
 
     def reach(self, peer: PeerId, addresses: tuple[str, ...]) -> Awaitable[None]: ...
-    def ask_around(self) -> Awaitable[list[tuple[PeerId, tuple[str, ...]]]]: ...
+    def ask_around(self, topics: Sequence[str]) -> Awaitable[Found]: ...
+
+
+class Listeners(Protocol):
+    """What we listen to, and who does with us."""
+
+    def lonely(self, enough: int) -> list[str]: ...
+    def listens(self, peer: PeerId, topic: str) -> bool: ...
 
 
 class Links(Protocol):
@@ -63,14 +74,26 @@ class Keeper:
     """Runs as one task of the network."""
 
     def __init__(
-        self, me: PeerId, book: PeerBook, memory: PeerMemory, meeting: Meeting, links: Links, target: int
+        self,
+        me: PeerId,
+        book: PeerBook,
+        memory: PeerMemory,
+        meeting: Meeting,
+        links: Links,
+        listeners: Listeners,
+        *,
+        target: int,
+        most: int,
     ) -> None:
+        """Aims at `target` peers of any kind (0: dials none for company) and `COMPANY` for each topic, `most` in all."""
         self._me = me
         self._book = book
         self._memory = memory
         self._meeting = meeting
         self._links = links
+        self._listeners = listeners
         self._target = target
+        self._most = most
         self._wants: dict[PeerId, _Want] = {}
         self._unwanted: set[PeerId] = set()
         self._looking = False
@@ -104,6 +127,12 @@ class Keeper:
             want.due = trio.current_time() + self._rng.uniform(0.1, FIRST_WAIT_S)
         self.wake()
 
+    def look_around(self) -> None:
+        """Look for company at once, and often for a while: something new is listened to."""
+        self._look = 0.0
+        self._young_until = trio.current_time() + YOUNG_S
+        self.wake()
+
     def wake(self) -> None:
         """Look at once what is due."""
         self._woken.set()
@@ -117,7 +146,7 @@ class Keeper:
                     if want.due <= now and not want.dialling and peer not in self._book:
                         want.dialling = True
                         nursery.start_soon(self._attempt, peer, want)
-                if len(self._book) < self._target and self._look <= now:
+                if self._look <= now and self._needs_company():
                     self._look = now + (LOOK_AROUND_YOUNG_S if now < self._young_until else LOOK_AROUND_S)
                     nursery.start_soon(self._look_around)
                 self._woken = trio.Event()
@@ -126,8 +155,14 @@ class Keeper:
 
     def _next_due(self) -> float:
         dues = [w.due for p, w in self._wants.items() if not w.dialling and p not in self._book]
-        look = self._look if len(self._book) < self._target else math.inf
+        look = self._look if self._needs_company() else math.inf
         return max(min([look, *dues]), trio.current_time() + 0.05)
+
+    def _needs_company(self) -> bool:
+        return len(self._book) < self._target or bool(self._lonely())
+
+    def _lonely(self) -> list[str]:
+        return self._listeners.lonely(COMPANY) if self._target and len(self._book) < self._most else []
 
     async def _attempt(self, peer: PeerId, want: _Want) -> None:
         try:
@@ -151,17 +186,27 @@ class Keeper:
             return
         self._looking = True
         try:
-            found = await self._memory.good(2 * self._target) + await self._meeting.ask_around()
-            async with trio.open_nursery() as nursery:
-                for peer, addresses in dict(found).items():
-                    if peer not in (self._me, *self._wants, *self._unwanted):
-                        nursery.start_soon(self._try, peer, addresses)
+            topics = self._lonely()
+            if topics:
+                found = list(dict(await self._meeting.ask_around(topics)).items())
+                await self._try_all(found[: COMPANY * len(topics)], self._most)
+            if len(self._book) < self._target:
+                known = await self._memory.good(2 * self._target) + await self._meeting.ask_around([])
+                await self._try_all(list(dict(known).items()), self._target)
         finally:
             self._looking = False
 
-    async def _try(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
+    async def _try_all(self, found: Found, most: int) -> None:
+        async with trio.open_nursery() as nursery:
+            for peer, addresses in found:
+                nursery.start_soon(self._try, peer, addresses, most)
+
+    async def _try(self, peer: PeerId, addresses: tuple[str, ...], most: int) -> None:
+        if peer in (self._me, *self._wants, *self._unwanted):
+            return
         async with self._slots:
-            if peer in self._book or len(self._book) >= self._target:
+            dialling = self._slots.borrowed_tokens  # this one counted
+            if peer in self._book or len(self._book) + dialling > most:
                 return
             try:
                 await self._meeting.reach(peer, addresses)

@@ -21,6 +21,7 @@ from libp2p.pubsub import rpc_queue
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pubsub import Pubsub
 
+from node.network.addresses import to_id
 from node.network.allowance import Allowance, Metered
 from node.network.errors import GossipCongested, MessageTooLarge
 from protocols.ids import PeerId
@@ -201,6 +202,14 @@ class Gossip:
     def listeners(self, topic: str) -> int:
         """How many connected peers subscribe to the topic."""
         return len(self._router.peer_topics.get(topic, ()))
+
+    def listens(self, peer: PeerId, topic: str) -> bool:
+        """Whether a connected peer subscribes to the topic, which need not be one of ours."""
+        return to_id(peer) in self._router.peer_topics.get(topic, ())
+
+    def lonely(self, enough: int) -> list[str]:
+        """Our topics with fewer than `enough` listeners beside us."""
+        return [topic for topic in self._router.sinks if self.listeners(topic) < enough]
 
     async def publish(self, topic: str, data: bytes) -> int:
         """Sign and send; returns how many connected peers listen to the topic (0 is no error: they may join).

@@ -6,8 +6,9 @@ been greeted yet says hello first.
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 import trio
@@ -20,7 +21,9 @@ from node.network.peers import (
     HELLO,
     INTRODUCE,
     MAX_HELLO_BYTES,
+    MAX_INTRODUCE_BYTES,
     MAX_INTRODUCTIONS_BYTES,
+    MAX_TOPICS,
     Hello,
     Introduce,
     Introduction,
@@ -54,12 +57,15 @@ class Meeting:
         memory: PeerMemory,
         options: NetworkOptions,
         own_addresses: Callable[[], tuple[str, ...]],
+        listens: Callable[[PeerId, str], bool],
     ) -> None:
         self._links = links
         self._book = book
         self._memory = memory
         self._options = options
         self._own_addresses = own_addresses
+        self._listens = listens
+        self._rng = random.Random()  # noqa: S311 - spreads questions, guards nothing
 
     def ready(self, peer: PeerId) -> bool:
         """Whether a peer is connected and greeted."""
@@ -122,24 +128,31 @@ class Meeting:
 
     async def on_introduce(self, peer: PeerId, body: bytes) -> bytes:
         """Answer with the addresses of peers we are connected to."""
-        asked = decode(body, Introduce, max_bytes=MAX_HELLO_BYTES)
-        return encode(self._book.introductions(peer, asked.want))
+        asked = decode(body, Introduce, max_bytes=MAX_INTRODUCE_BYTES)
 
-    async def ask_around(self) -> Found:
-        """Some peers that our peers are connected to."""
-        return await self._introduced("")
+        def fits(known: PeerId) -> bool:
+            if asked.want:
+                return known == asked.want
+            return not asked.topics or any(self._listens(known, topic) for topic in asked.topics)
+
+        return encode(self._book.introductions(peer, fits))
+
+    async def ask_around(self, topics: Sequence[str]) -> Found:
+        """Some peers that our peers are connected to; with topics only those that listen to one of them."""
+        return await self._introduced(Introduce(want="", topics=list(topics[:MAX_TOPICS])))
 
     async def _find(self, peer: PeerId) -> tuple[str, ...]:
-        found = [addresses for name, addresses in await self._introduced(peer) if name == peer]
-        return tuple(dict.fromkeys(address for addresses in found for address in addresses))
+        found = await self._introduced(Introduce(want=peer, topics=[]))
+        named = [addresses for name, addresses in found if name == peer]
+        return tuple(dict.fromkeys(address for addresses in named for address in addresses))
 
-    async def _introduced(self, want: str) -> Found:
+    async def _introduced(self, question: Introduce) -> Found:
         found: Found = []
+        request = encode(question)
 
         async def ask(peer: PeerId) -> None:
             try:
                 with deadline(ASK_S, "no introductions"):
-                    request = encode(Introduce(want=want))
                     reply = await self._links.exchange(peer, INTRODUCE, request, MAX_INTRODUCTIONS_BYTES)
                 said = decode(reply, list[Introduction], max_bytes=MAX_INTRODUCTIONS_BYTES)
             except Exception as err:  # one peer's nonsense must not spoil what the others say
@@ -147,7 +160,8 @@ class Meeting:
                 return
             found.extend((PeerId(i.peer), addresses_of(PeerId(i.peer), i.addresses)) for i in said)
 
+        known = self._book.all()
         async with trio.open_nursery() as nursery:
-            for peer in self._book.all()[:ASKED]:
+            for peer in self._rng.sample(known, min(ASKED, len(known))):
                 nursery.start_soon(ask, peer.peer)
         return [(peer, addresses) for peer, addresses in found if addresses]

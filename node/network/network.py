@@ -25,7 +25,17 @@ from node.network.host import check_port, make_host
 from node.network.links import Links, Watcher
 from node.network.meeting import Meeting
 from node.network.options import NetworkOptions
-from node.network.peers import HELLO, INTRODUCE, MAX_HELLO_BYTES, NoMemory, OnEvent, Peer, PeerBook, PeerMemory
+from node.network.peers import (
+    HELLO,
+    INTRODUCE,
+    MAX_HELLO_BYTES,
+    MAX_INTRODUCE_BYTES,
+    NoMemory,
+    OnEvent,
+    Peer,
+    PeerBook,
+    PeerMemory,
+)
 from node.network.serving import (
     PER_PEER,
     STRANGER,
@@ -59,8 +69,17 @@ class Network:
         self.peer_id = PeerId(str(host.get_id()))
         self._links = Links(host)
         self._book = PeerBook(on_event)
-        self._meeting = Meeting(self._links, self._book, memory, options, lambda: self.addresses)
-        self._keeper = Keeper(self.peer_id, self._book, memory, self._meeting, self._links, options.target_peers)
+        self._meeting = Meeting(self._links, self._book, memory, options, lambda: self.addresses, gossip.listens)
+        self._keeper = Keeper(
+            self.peer_id,
+            self._book,
+            memory,
+            self._meeting,
+            self._links,
+            gossip,
+            target=options.target_peers,
+            most=options.max_connections * 3 // 4,  # the rest is for those who dial us
+        )
         self._closing = False
         host.get_network().register_notifee(Watcher(self._gone))
 
@@ -185,8 +204,10 @@ class Network:
         return await self.gossip.publish(topic, data)
 
     async def subscribe(self, topic: str, check: Check, *, buffer: int = BUFFER) -> trio.MemoryReceiveChannel[Message]:
-        """See `Gossip.subscribe`."""
-        return await self.gossip.subscribe(topic, check, buffer)
+        """See `Gossip.subscribe`; listeners to the topic are looked for, and come later."""
+        messages = await self.gossip.subscribe(topic, check, buffer)
+        self._keeper.look_around()
+        return messages
 
     async def unsubscribe(self, topic: str) -> None:
         """See `Gossip.unsubscribe`."""
@@ -201,7 +222,7 @@ class Network:
             return await self._meeting.on_hello(peer, body, nursery)
 
         self._serve(HELLO, on_hello, lambda _peer: True, MAX_HELLO_BYTES, Slots(16, 2))
-        self._serve(INTRODUCE, self._meeting.on_introduce, self._book.__contains__, MAX_HELLO_BYTES, Slots(16, 2))
+        self._serve(INTRODUCE, self._meeting.on_introduce, self._book.__contains__, MAX_INTRODUCE_BYTES, Slots(16, 2))
         for address in self.options.bootstrap:
             peer, _ = parse_peer_address(address)
             self._keeper.want(peer, (*self._keeper.known(peer), address))

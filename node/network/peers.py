@@ -6,10 +6,12 @@ hello, so that one exchange informs both.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from node.network.addresses import MAX_ADDRESSES
 from node.network.errors import Refuse
@@ -22,6 +24,9 @@ INTRODUCE = "/schwung/peers/1"
 MAX_HELLO_BYTES = 4_096
 MAX_INTRODUCTIONS = 16
 MAX_INTRODUCTIONS_BYTES = 64 * 1024
+MAX_TOPIC = 160  # characters
+MAX_TOPICS = 16  # that one question may name
+MAX_INTRODUCE_BYTES = 16 * 1024  # characters may take four bytes
 
 OnEvent = Callable[[str, dict[str, object]], None]
 
@@ -36,9 +41,10 @@ class Hello(Message, frozen=True):
 
 
 class Introduce(Message, frozen=True):
-    """Ask for addresses: of one peer, or (empty) of some that are good to know."""
+    """Ask for addresses: of one peer, of peers that listen to one of some topics, or (both empty) of any."""
 
     want: str
+    topics: Annotated[list[Annotated[str, Meta(max_length=MAX_TOPIC)]], Meta(max_length=MAX_TOPICS)]
 
 
 class Introduction(Message, frozen=True):
@@ -89,6 +95,7 @@ class PeerBook:
 
     def __init__(self, on_event: OnEvent) -> None:
         self._greeted: dict[PeerId, Peer] = {}
+        self._rng = random.Random()  # noqa: S311 - spreads company, guards nothing
         self._on_event = on_event
 
     def __contains__(self, peer: PeerId) -> bool:
@@ -117,10 +124,11 @@ class PeerBook:
         if self._greeted.pop(peer, None) is not None:
             self._on_event("peer.disconnected", {"peer": peer})
 
-    def introductions(self, asker: PeerId, want: str) -> list[Introduction]:
-        """Peers with an address, for one who asks."""
-        found = [p for p in self._greeted.values() if p.addresses and p.peer != asker and want in ("", p.peer)]
-        return [Introduction(peer=p.peer, addresses=list(p.addresses)) for p in found[-MAX_INTRODUCTIONS:]]
+    def introductions(self, asker: PeerId, who: Callable[[PeerId], bool]) -> list[Introduction]:
+        """Peers with an address, for one who asks; some of them when there are many, so that all get company."""
+        found = [peer for peer in self._greeted.values() if peer.addresses and peer.peer != asker and who(peer.peer)]
+        some = self._rng.sample(found, min(MAX_INTRODUCTIONS, len(found)))
+        return [Introduction(peer=peer.peer, addresses=list(peer.addresses)) for peer in some]
 
 
 def check_hello(hello: Hello, options: NetworkOptions) -> None:
