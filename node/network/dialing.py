@@ -85,7 +85,7 @@ class Keeper:
         target: int,
         most: int,
     ) -> None:
-        """Aims at `target` peers of any kind (0: dials none for company) and `COMPANY` for each topic, `most` in all."""
+        """Aims at `target` peers of any kind (0: none is dialled for company), `COMPANY` a topic, and `most` in all."""
         self._me = me
         self._book = book
         self._memory = memory
