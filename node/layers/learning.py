@@ -152,10 +152,58 @@ def open_models(
     base: Base, carriage: Carriage, market: Market, money: Money, stakes: Stakes, standings: Standings
 ) -> Models:
     """Workshop, publishing, serving, calling, earnings."""
-    chain, settings = base.chain, base.settings
-    store, accounts = ModelStore(base.journal), ModelAccounts(base.journal)
+    store, facts = ModelStore(base.journal), Facts(base.chain.registry)
     artifacts = Artifacts(base.paths.models)
-    workshop = Workshop(
+    workshop = open_workshop(base, carriage, standings, store, artifacts)
+    market.erasure.on_forget(workshop.forget)
+    directory = Directory(market.catalog, base.chain.models, facts, now)
+    serving = open_serving(base, carriage, money, store, artifacts)
+    earnings = Earnings(
+        store=store,
+        directory=directory,
+        registry=base.chain.models,
+        facts=facts,
+        settler=money.settler,
+        transactor=base.transactor,
+        wallet=base.wallet,
+        events=base.events,
+        chain_time=base.chain.timestamp,
+    )
+    challenges = Challenges(
+        directory=directory,
+        earnings=earnings,
+        registry=base.chain.models,
+        surety=stakes,
+        transactor=base.transactor,
+        store=store,
+        wallet=base.wallet,
+        events=base.events,
+        low_ppm=base.settings.models.low_weight_ppm,
+        clock=now,
+    )
+    market.gossip.on_item(challenges.heard)
+    models = Models(
+        workshop=workshop,
+        publishing=open_publishing(base, carriage, market, stakes, store, facts, workshop),
+        serving=serving,
+        calling=open_calling(base, carriage, money, directory, serving),
+        earnings=earnings,
+        challenges=challenges,
+        directory=directory,
+        registry=base.chain.models,
+        facts=facts,
+        standings=standings,
+    )
+    models.serve()
+    base.nursery.start_soon(models.tend)
+    return models
+
+
+def open_workshop(
+    base: Base, carriage: Carriage, standings: Standings, store: ModelStore, artifacts: Artifacts
+) -> Workshop:
+    """Where models are trained."""
+    return Workshop(
         shard=carriage.shard,
         embedder=carriage.embedder,
         store=store,
@@ -163,16 +211,27 @@ def open_models(
         wallet=base.wallet,
         events=base.events,
         lessons=standings,
-        held_out_ppm=settings.models.held_out_ppm,
-        threads=settings.models.threads,
+        held_out_ppm=base.settings.models.held_out_ppm,
+        threads=base.settings.models.threads,
         clock=now,
     )
-    market.erasure.on_forget(workshop.forget)
-    facts = Facts(chain.registry)
-    publishing = Publishing(
+
+
+def open_publishing(
+    base: Base,
+    carriage: Carriage,
+    market: Market,
+    stakes: Stakes,
+    store: ModelStore,
+    facts: Facts,
+    workshop: Workshop,
+) -> Publishing:
+    """How a model comes to the chain and is told."""
+    chosen = base.settings.models
+    return Publishing(
         workshop=workshop,
         store=store,
-        registry=chain.models,
+        registry=base.chain.models,
         facts=facts,
         surety=stakes,
         transactor=base.transactor,
@@ -182,76 +241,44 @@ def open_models(
         policy=PublishPolicy(
             network=base.context.network,
             chain_id=base.context.chain_id,
-            publisher_bps=settings.models.publisher_bps,
-            default_price_wei=settings.models.price_wei,
-            child_bps=settings.models.child_bps,
-            own_ppm=settings.models.own_data_ppm,
+            publisher_bps=chosen.publisher_bps,
+            default_price_wei=chosen.price_wei,
+            child_bps=chosen.child_bps,
+            own_ppm=chosen.own_data_ppm,
         ),
         clock=now,
     )
-    serving = Serving(
+
+
+def open_serving(base: Base, carriage: Carriage, money: Money, store: ModelStore, artifacts: Artifacts) -> Serving:
+    """The provider's side of a call."""
+    return Serving(
         store=store,
-        accounts=accounts,
+        accounts=ModelAccounts(base.journal),
         artifacts=artifacts,
         embedder=carriage.embedder,
-        registry=chain.models,
+        registry=base.chain.models,
         till=money.till,
         wallet=base.wallet,
         wire=carriage.network,
         events=base.events,
-        chain_id=chain.chain_id,
+        chain_id=base.chain.chain_id,
         clock=now,
     )
-    directory = Directory(market.catalog, chain.models, facts, now)
-    calling = Calling(
+
+
+def open_calling(base: Base, carriage: Carriage, money: Money, directory: Directory, own: Serving) -> Calling:
+    """The consumer's side of a call."""
+    return Calling(
         directory=directory,
         calls=ModelCalls(base.journal),
-        own=serving,
+        own=own,
         purse=money.lanes,
-        bank=chain.bank,
+        bank=base.chain.bank,
         wallet=base.wallet,
         wire=carriage.network,
         events=base.events,
-        payee=Address(chain.models.address),
-        chain_id=chain.chain_id,
+        payee=Address(base.chain.models.address),
+        chain_id=base.chain.chain_id,
         clock=now,
     )
-    earnings = Earnings(
-        store=store,
-        directory=directory,
-        registry=chain.models,
-        facts=facts,
-        settler=money.settler,
-        transactor=base.transactor,
-        wallet=base.wallet,
-        events=base.events,
-        chain_time=chain.timestamp,
-    )
-    challenges = Challenges(
-        directory=directory,
-        earnings=earnings,
-        registry=chain.models,
-        surety=stakes,
-        transactor=base.transactor,
-        store=store,
-        wallet=base.wallet,
-        events=base.events,
-        low_ppm=settings.models.low_weight_ppm,
-        clock=now,
-    )
-    market.gossip.on_item(challenges.heard)
-    models = Models(
-        workshop=workshop,
-        publishing=publishing,
-        serving=serving,
-        calling=calling,
-        earnings=earnings,
-        challenges=challenges,
-        directory=directory,
-        registry=chain.models,
-        facts=facts,
-        standings=standings,
-    )
-    models.serve()
-    base.nursery.start_soon(models.tend)
-    return models
