@@ -32,6 +32,9 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], why("empty: announce what we listen on; set it behind a NAT with a mapping")
     ] = ()
     bootstrap: Annotated[tuple[str, ...], why("further first contacts, beside those of the network file")] = ()
+    private_key: Annotated[
+        str, why("empty: an open network; else a file with the swarm key (go-ipfs' format) that all members have")
+    ] = ""
     max_peers: Annotated[int, why("gossip needs about 8; beyond 64 only memory grows", ge=1, le=1000)] = 64
 
 

@@ -14,6 +14,7 @@ from node.embed import Embedder, EmbedderOptions, open_embedder
 from node.journal.peers import Peers
 from node.layers.base import Base
 from node.network import Network, NetworkOptions, open_network
+from node.network.private import read_key
 from node.observe.events import EventBus
 from node.shard import Shard, open_shard
 
@@ -60,6 +61,7 @@ def network_options(loaded: Loaded) -> NetworkOptions:
         listen=chosen.listen,
         announce=chosen.announce,
         bootstrap=(*profile.bootstrap, *chosen.bootstrap),
+        private_key=read_key(chosen.private_key),
         max_connections=chosen.max_peers,
         version=version("schwung"),
     )

@@ -19,12 +19,14 @@ with warnings.catch_warnings():
 
 from node.network.errors import (
     BadAddress,
+    BadNetworkKey,
     DeadlineExceeded,
     Foreigner,
     GossipCongested,
     ListenFailed,
     MessageTooLarge,
     NetworkError,
+    OtherNetworkKey,
     PeerBusy,
     PeerRefused,
     PeerUnreachable,
@@ -41,6 +43,7 @@ from node.network.streams import Dialogue
 
 __all__ = [
     "BadAddress",
+    "BadNetworkKey",
     "Check",
     "DeadlineExceeded",
     "Dialogue",
@@ -52,6 +55,7 @@ __all__ = [
     "Network",
     "NetworkError",
     "NetworkOptions",
+    "OtherNetworkKey",
     "Peer",
     "PeerBusy",
     "PeerMemory",

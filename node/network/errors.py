@@ -3,8 +3,10 @@
     NetworkError
     ├── ListenFailed        an address we cannot listen on
     ├── BadAddress          a multiaddress that cannot be dialled
+    ├── BadNetworkKey       a private network key that cannot be used
     ├── DeadlineExceeded    the peer did not answer in time
     ├── PeerUnreachable     no connection, so the request was not processed
+    │   ├── OtherNetworkKey the peer has another private network key, or none
     │   └── PeerVanished    the connection broke after the request was sent: it may have been processed
     ├── PeerRefused         the peer answered no; `reason` is its own kind of error
     │   ├── PeerBusy        … because it serves others; later may work
@@ -37,6 +39,13 @@ class BadAddress(NetworkError):
     hint = "an address looks like /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…"
 
 
+class BadNetworkKey(NetworkError):
+    kind = "bad_network_key"
+    hint = (
+        r"make one: (printf '/key/swarm/psk/1.0.0/\n/base16/\n'; openssl rand -hex 32) > swarm.key; chmod 600 swarm.key"
+    )
+
+
 class DeadlineExceeded(NetworkError):
     kind = "timeout"
     hint = "the peer is slow or frozen; try again or ask another"
@@ -45,6 +54,11 @@ class DeadlineExceeded(NetworkError):
 class PeerUnreachable(NetworkError):
     kind = "peer_unreachable"
     hint = "check that the peer runs and that its address is right"
+
+
+class OtherNetworkKey(PeerUnreachable):
+    kind = "other_network_key"
+    hint = "network.private_key must name the same key on both sides"
 
 
 class PeerVanished(PeerUnreachable):

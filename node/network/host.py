@@ -27,8 +27,9 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
-from node.network import substrate
+from node.network import private, substrate
 from node.network.addresses import parse_listen
+from node.network.doorway import UPGRADE_S, Doorway
 from node.network.errors import ListenFailed
 from node.network.options import NetworkOptions
 from node.network.substrate import shielded
@@ -50,6 +51,7 @@ def make_host(options: NetworkOptions, seed: bytes) -> Any:
     reason = substrate.install()
     if reason:
         log.warning("network runs on stock libp2p", reason=reason)
+    private.install()
     keys = create_new_key_pair(seed)
     noise = NoiseTransport(keys, noise_privkey=create_noise_key_pair().private_key)
     host = new_host(
@@ -59,33 +61,14 @@ def make_host(options: NetworkOptions, seed: bytes) -> Any:
         listen_addrs=[parse_listen(text) for text in options.listen],
         connection_config=_connections(options.max_connections),
         announce_addrs=[Multiaddr(text) for text in options.announce] or None,
+        psk=options.private_key.hex() or None,
     )
     swarm = host.get_network()
     swarm.retry_config = RetryConfig(max_retries=0)  # our own dialling has its own backoff
     swarm.auto_connector = NoAutoConnector(swarm)
     swarm.set_stream_handler(Border(host._swarm_stream_handler))
-    _free_slots(swarm)
+    Doorway(swarm, options.max_connections)
     return host
-
-
-class ConnectionEnded(Exception):
-    """Takes the handler of an inbound connection out of the library's wait for the end of the process."""
-
-
-def _free_slots(swarm: Any) -> None:
-    """Give an inbound connection's slot back when the connection ends.
-
-    Upstream (network/swarm.py 2058–2060) holds it, and a task, for the life of the process: a node would take in
-    `max_connections` peers, and from then on nobody.
-    """
-    upgrade = swarm.upgrade_inbound_raw_conn
-
-    async def upgrade_and_stay(raw: Any, address: Any) -> None:
-        muxed = await upgrade(raw, address)
-        await muxed.event_closed.wait()
-        raise ConnectionEnded
-
-    swarm.upgrade_inbound_raw_conn = upgrade_and_stay
 
 
 def _connections(limit: int) -> ConnectionConfig:
@@ -95,6 +78,8 @@ def _connections(limit: int) -> ConnectionConfig:
         high_watermark=max(1, limit * 9 // 10),
         max_connections=limit,
         max_connections_per_peer=2,  # a simultaneous dial makes two for a moment
+        inbound_upgrade_timeout=UPGRADE_S,
+        outbound_upgrade_timeout=UPGRADE_S,
         outbound_stream_protocol_negotiation_timeout=NEGOTIATION_S,
         inbound_stream_protocol_negotiation_timeout=NEGOTIATION_S,
     )

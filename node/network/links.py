@@ -20,7 +20,8 @@ from libp2p.network import swarm as swarm_module
 from libp2p.peer.peerinfo import PeerInfo
 
 from node.network.addresses import parse_peer_address, to_id
-from node.network.errors import DeadlineExceeded, PeerRefused, PeerUnreachable, PeerVanished
+from node.network.errors import DeadlineExceeded, OtherNetworkKey, PeerRefused, PeerUnreachable, PeerVanished
+from node.network.private import OtherKey
 from node.network.streams import BROKEN, MAX_REFUSAL_BYTES, Dialogue, converse, open_reply
 from protocols.ids import PeerId
 
@@ -59,15 +60,17 @@ class Links:
 
     async def dial(self, peer: PeerId, addresses: Iterable[str]) -> None:
         """Connect by the first address that works. Raises PeerUnreachable, BadAddress."""
-        problems = []
+        problems: list[PeerUnreachable] = []
         for address in addresses:
             try:
                 await self._dial(peer, address)
             except PeerUnreachable as err:
-                problems.append(str(err))
+                problems.append(err)
             else:
                 return
-        raise PeerUnreachable("; ".join(problems) or f"no address of {peer} is known")
+        if len(problems) == 1:
+            raise problems[0]
+        raise PeerUnreachable("; ".join(map(str, problems)) or f"no address of {peer} is known")
 
     async def _dial(self, peer: PeerId, address: str) -> None:
         named, target = parse_peer_address(address)
@@ -81,8 +84,11 @@ class Links:
                 await self._host.connect(PeerInfo(name, [target]))
         except trio.TooSlowError as err:
             raise PeerUnreachable(f"no answer from {address} within {DIAL_S:g} s") from err
-        except BROKEN as err:
-            raise PeerUnreachable(f"cannot reach {address}: {_root(err)}") from err
+        except (*BROKEN, ValueError) as err:  # ValueError: what answers there is no peer and speaks another language
+            root = _root(err)
+            if isinstance(root, OtherKey):
+                raise OtherNetworkKey(f"{address}: {root}") from err
+            raise PeerUnreachable(f"cannot reach {address}: {str(root) or type(root).__name__}") from err
 
     async def open(self, peer: PeerId, protocol: str) -> Dialogue:
         """A stream that speaks `protocol`. Raises PeerUnreachable, PeerRefused when the peer does not speak it."""
@@ -108,9 +114,9 @@ class Links:
         except StreamFailure as err:
             if "not supported" in str(err.__cause__):
                 raise PeerRefused(f"{peer} does not speak {protocol}", "unknown_protocol") from err
-            raise PeerUnreachable(f"no stream to {peer}: {_root(err)}") from err
+            raise PeerUnreachable(f"no stream to {peer}: {_root(err)!r}") from err
         except BROKEN as err:
-            raise PeerUnreachable(f"no stream to {peer}: {_root(err)}") from err
+            raise PeerUnreachable(f"no stream to {peer}: {_root(err)!r}") from err
 
     async def ping(self, peer: PeerId) -> float:
         """Seconds for 32 bytes there and back, without the opening of the stream."""
@@ -166,11 +172,11 @@ class Watcher(INotifee):  # type: ignore[misc]
         return None
 
 
-def _root(err: BaseException) -> str:
-    """The innermost message of a chain; the library wraps an OSError five times."""
+def _root(err: BaseException) -> BaseException:
+    """The innermost of a chain; the library wraps an OSError five times."""
     while True:
         inner = getattr(err, "errors", None)
         deeper = inner[0] if inner else err.__cause__
         if deeper is None:
-            return str(err) or type(err).__name__
+            return err
         err = deeper

@@ -13,6 +13,7 @@ class NetworkOptions(msgspec.Struct, frozen=True, kw_only=True):
     listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
     announce: tuple[str, ...] = ()  # what peers should dial in place of the listen addresses (behind a NAT)
     bootstrap: tuple[str, ...] = ()
+    private_key: bytes = b""  # of a private network: 32 bytes, see node.network.private
     version: str = "0"
     max_connections: int = 200  # each costs about 100 KiB idle; over it new inbound ones are closed
     target_peers: int = 8  # below it, remembered and introduced peers are dialled
