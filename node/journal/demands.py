@@ -8,10 +8,12 @@ from node.journal.journal import Journal
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS demands (
-    demand     TEXT PRIMARY KEY,
-    text       TEXT NOT NULL,
-    withdrawn  INTEGER NOT NULL DEFAULT 0,
-    created_at INTEGER NOT NULL
+    demand        TEXT PRIMARY KEY,
+    text          TEXT NOT NULL,
+    withdrawn     INTEGER NOT NULL DEFAULT 0,
+    created_at    INTEGER NOT NULL,
+    domain        TEXT NOT NULL DEFAULT '',
+    max_price_wei TEXT NOT NULL DEFAULT '0'
 ) STRICT;
 """
 
@@ -23,6 +25,8 @@ class OwnDemand(msgspec.Struct, frozen=True):
     text: str
     withdrawn: int
     created_at: int
+    domain: str
+    max_price_wei: int
 
 
 class Demands:
@@ -31,10 +35,13 @@ class Demands:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    async def add(self, demand: str, text: str, now: int) -> None:
+    async def add(self, demand: str, text: str, domain: str, max_price_wei: int, now: int) -> None:
         """Remember the text of a published want."""
-        sql = "INSERT INTO demands (demand, text, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-        await self._journal.write(lambda conn: conn.execute(sql, (demand, text, now)))
+        sql = (
+            "INSERT INTO demands (demand, text, created_at, domain, max_price_wei) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO NOTHING"
+        )
+        await self._journal.write(lambda conn: conn.execute(sql, (demand, text, now, domain, str(max_price_wei))))
 
     async def withdraw(self, demand: str) -> None:
         """Mark a want as withdrawn."""
@@ -45,4 +52,10 @@ class Demands:
         """Every own demand, oldest first."""
         sql = "SELECT * FROM demands ORDER BY created_at, demand"
         rows = await self._journal.read(lambda conn: conn.execute(sql).fetchall())
-        return [OwnDemand(*row) for row in rows]
+        return [OwnDemand(*row[:5], max_price_wei=int(row[5])) for row in rows]
+
+    async def standing(self, domain: str, since: int) -> list[OwnDemand]:
+        """The wants of a domain posted since a time (UTC seconds) and not taken back, open or over, oldest first."""
+        return [
+            one for one in await self.all() if one.domain == domain and one.created_at >= since and not one.withdrawn
+        ]

@@ -35,6 +35,11 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # catching up goes by domain; the catalogue fills the column when it loads
     "ALTER TABLE catalog ADD COLUMN domain TEXT NOT NULL DEFAULT '';",
+    # an owner's wants are summed up by domain and price; of those posted before, neither was kept
+    """
+    ALTER TABLE demands ADD COLUMN domain TEXT NOT NULL DEFAULT '';
+    ALTER TABLE demands ADD COLUMN max_price_wei TEXT NOT NULL DEFAULT '0';
+    """,
 )
 
 VERSION = len(MIGRATIONS) + 1

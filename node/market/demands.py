@@ -80,7 +80,7 @@ class DemandDesk:
             expires_at=until or now + self._lifetime_s,
         )
         item = await self._gossip.announce(demands.KIND, encode(body), domain)
-        await self._store.add(item.id, text, now)
+        await self._store.add(item.id, text, domain, max_price_wei, now)
         self._own[item.id] = text
         return Listed(item=item, body=body)
 

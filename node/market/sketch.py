@@ -37,7 +37,7 @@ def dequantise(data: bytes) -> Vectors:
 def sketch(vectors: Vectors) -> list[Centroid]:
     """The centroids of (n, dim) unit vectors, heaviest first; n must be at least 1."""
     count = max(1, min(MAX_SKETCH, len(vectors) // RECORDS_A_CENTROID))
-    centres, nearest = _spherical_kmeans(vectors, count)
+    centres, nearest = group(vectors, count)
     sizes = np.bincount(nearest, minlength=len(centres))
     sums = np.zeros_like(centres)
     np.add.at(sums, nearest, vectors)
@@ -59,7 +59,8 @@ def closeness(vector: Vectors, centroids: list[Centroid]) -> float:
     return float((rows @ vector / np.maximum(lengths, 1e-9)).max())
 
 
-def _spherical_kmeans(vectors: Vectors, count: int) -> tuple[Vectors, NDArray[np.intp]]:
+def group(vectors: Vectors, count: int) -> tuple[Vectors, NDArray[np.intp]]:
+    """Spherical k-means: the centres (count, dim) and which of them each row is nearest to. Deterministic."""
     centres = _spread(vectors, count)
     nearest = np.argmax(vectors @ centres.T, axis=1)
     for _ in range(ROUNDS):

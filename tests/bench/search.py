@@ -80,9 +80,9 @@ def load(documents: int, queries: int) -> tuple[list[str], np.ndarray, list[str]
 def skewed(vectors: np.ndarray, nodes: int, kind: str) -> np.ndarray:
     """Which node holds which document."""
     if kind == "apart":
-        _, topic = sketches._spherical_kmeans(vectors, nodes)
+        _, topic = sketches.group(vectors, nodes)
         return topic
-    _, topic = sketches._spherical_kmeans(vectors, 5 * nodes)
+    _, topic = sketches.group(vectors, 5 * nodes)
     dice = np.random.default_rng(SEED)
     holder = np.zeros(len(vectors), int)
     for one in np.unique(topic):
