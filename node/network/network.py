@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -12,8 +12,10 @@ from libp2p.custom_types import TProtocol
 from libp2p.tools.anyio_service import background_trio_service
 
 from node.network.addresses import dialable, parse_listen, parse_peer_address
+from node.network.dht import Dht
 from node.network.dialing import Keeper
 from node.network.errors import (
+    Foreigner,
     ListenFailed,
     PeerRefused,
     PeerUnreachable,
@@ -80,6 +82,15 @@ class Network:
             target=options.target_peers,
             most=options.max_connections * 3 // 4,  # the rest is for those who dial us
         )
+        self.dht = Dht(
+            host,
+            self.peer_id,
+            options,
+            book=self._book,
+            links=self._links,
+            ensure=self._meeting.ensure,
+            own_addresses=lambda: self.addresses,
+        )
         self._closing = False
         host.get_network().register_notifee(Watcher(self._gone))
 
@@ -118,7 +129,7 @@ class Network:
         """
         if not self._links.connected(peer):
             with deadline(REACH_S, f"{peer} was not reached"):
-                await self._ensure(peer)
+                await self._reach(peer)
 
     def foreign(self, peer: PeerId) -> bool:
         """Whether a peer is connected that has said no hello: an IPFS peer, which knows none of our protocols."""
@@ -228,6 +239,7 @@ class Network:
             self._keeper.want(peer, (*self._keeper.known(peer), address))
         nursery.start_soon(self._keeper.run)
         nursery.start_soon(self._keeper.feel_pulse)
+        nursery.start_soon(self.dht.run)
 
     async def close(self) -> None:
         """Close every connection before the host stops: leaving it alone leaks sockets on both sides."""
@@ -241,7 +253,20 @@ class Network:
         self.host.set_stream_handler(TProtocol(protocol), served)
 
     async def _ensure(self, peer: PeerId) -> None:
-        await self._meeting.ensure(peer, self._keeper.known(peer))
+        known = self._keeper.known(peer)
+        if not known and (heard := self.dht.known(peer)) and peer not in self._book:
+            with suppress(PeerUnreachable):  # hearsay: others may know better
+                await self._meeting.ensure(peer, heard)
+                return
+        await self._meeting.ensure(peer, known)
+
+    async def _reach(self, peer: PeerId) -> None:
+        try:
+            await self._ensure(peer)
+        except Foreigner as err:
+            if err.reason != "unknown_protocol":
+                raise
+            await self._links.dial(peer, self.dht.known(peer))  # it knows no hello: an IPFS peer
 
     async def _ask(self, peer: PeerId, protocol: str, body: bytes, max_reply_bytes: int) -> bytes:
         await self._ensure(peer)
@@ -250,6 +275,7 @@ class Network:
     def _gone(self, peer: PeerId) -> None:
         if not self._links.connected(peer):
             self._book.remove(peer)
+            self.dht.gone(peer)
             if not self._closing:
                 self._keeper.lost(peer)
 

@@ -17,3 +17,5 @@ class NetworkOptions(msgspec.Struct, frozen=True, kw_only=True):
     version: str = "0"
     max_connections: int = 200  # each costs about 100 KiB idle; over it new inbound ones are closed
     target_peers: int = 8  # below it, remembered and introduced peers are dialled
+    dht: bool = True  # keep and ask provider records
+    ipfs_peers: tuple[str, ...] = ()  # IPFS nodes to stay connected with, which keep our provider records too

@@ -1,0 +1,288 @@
+"""Provider records: who has which content, kept by the peers nearest to its hash.
+
+Two Kademlia networks, one key space. Among our own nodes it is `/schwung/<network id>/kad/1.0.0`, asked by greeted
+peers only, so that no foreign network grows into our tables. To IPFS peers that are connected we speak as a client of
+`/ipfs/lan/kad/1.0.0` (private addresses) or `/ipfs/kad/1.0.0`: they keep our records and tell us theirs, but we answer
+nothing there: a server of the public DHT is asked thousands of times a minute by strangers.
+
+The part of the specification that provider records need is written anew (`dhtwire`, `dhttable`, `dhtrecords`,
+`dhtwalk`: FIND_NODE, ADD_PROVIDER, GET_PROVIDERS, the library's own protobuf) because the library's KadDHT (0.8.1)
+takes and answers values besides, adds every asker to its table, waits for a silent stream without a deadline in one of
+twelve places for all, keeps records without any bound and writes all of them to the disk for each one that comes, and
+dials whatever address anybody names.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+import trio
+from libp2p.custom_types import TProtocol
+
+from node.network.addresses import MAX_ADDRESSES, parse_peer_address, to_id
+from node.network.allowance import Allowance
+from node.network.dhtrecords import Records
+from node.network.dhttable import K, Table, point
+from node.network.dhtwalk import Face, Gathered, is_public, remote_ip
+from node.network.dhtwire import (
+    ADD_PROVIDER,
+    FIND_NODE,
+    GET_PROVIDERS,
+    MAX_REQUEST_BYTES,
+    Contact,
+    Question,
+    answer,
+    read_question,
+    receive,
+    say,
+)
+from node.network.errors import NetworkError, PeerUnreachable
+from node.network.host import drop
+from node.network.links import Links
+from node.network.options import NetworkOptions
+from node.network.peers import PeerBook
+from node.network.streams import BROKEN, Dialogue
+from protocols.errors import Malformed
+from protocols.ids import PeerId
+
+log = structlog.get_logger(__name__)
+
+IPFS_PRIVATE, IPFS_PUBLIC = "/ipfs/lan/kad/1.0.0", "/ipfs/kad/1.0.0"
+STREAMS, STREAMS_OF_PEER = 64, 4
+IDLE_S = 20.0  # of a stream between two questions
+WRITE_S = 10.0
+QUESTIONS_PER_S, QUESTIONS_AT_ONCE = 20.0, 400.0  # of one peer; 400 are a restart with a few hundred pins
+PROVIDE_S = 60.0
+KNOWN = 4_096  # peers whose addresses were heard in a search
+GUESTS_KEPT = 16  # connections made by searches that may stay although many others stand
+SWEEP_S = 600.0
+IPFS_RETRY_S = 30.0
+
+
+class Dht:
+    """One per network, made by it; with `NetworkOptions.dht` off it answers nobody and finds nothing."""
+
+    def __init__(
+        self,
+        host: Any,
+        me: PeerId,
+        options: NetworkOptions,
+        *,
+        book: PeerBook,
+        links: Links,
+        ensure: Callable[[PeerId, tuple[str, ...]], Awaitable[None]],
+        own_addresses: Callable[[], Sequence[str]],
+    ) -> None:
+        self._host = host
+        self._me = me
+        self._options = options
+        self._book = book
+        self._links = links
+        self._ensure = ensure
+        self._own_addresses = own_addresses
+        self._table = Table(me)
+        self._ipfs_peers = [(parse_peer_address(address)[0], address) for address in options.ipfs_peers]
+        self._own: set[bytes] = set()
+        self._known: OrderedDict[PeerId, tuple[str, ...]] = OrderedDict()
+        self._guests: OrderedDict[PeerId, None] = OrderedDict()
+        self._streams: Counter[PeerId] = Counter()
+        self._pace = Allowance(QUESTIONS_PER_S, QUESTIONS_AT_ONCE)
+        self.records = Records(lambda peer: peer in book)
+        self.answered = 0  # questions of peers
+        name = f"/schwung/{options.network_id}/kad/1.0.0"
+        ours = Face(host, me, names=lambda _peer: [name], near=self._near, reach=self._reach, echoes=True)
+        ipfs = Face(host, me, names=self._ipfs_name, near=self._near_ipfs, reach=self._reach_ipfs, echoes=False)
+        self._faces = (ours, ipfs) if options.dht else ()
+        if options.dht:
+            host.set_stream_handler(TProtocol(name), self._on_stream)
+
+    async def provide(self, key: bytes) -> int:
+        """Tell the peers nearest to a multihash that we have its content; how many of them have taken that."""
+        if not self._faces:
+            return 0
+        self._own.add(key)
+        told: list[int] = []
+
+        async def tell(face: Face) -> None:
+            told.append(await face.tell(key, self._contact()))
+
+        with trio.move_on_after(PROVIDE_S):
+            async with trio.open_nursery() as nursery:
+                for face in self._faces:
+                    nursery.start_soon(tell, face)
+        await self._part()
+        return sum(told)
+
+    def withdraw(self, key: bytes) -> None:
+        """Say no longer that we have it; what others keep of us runs out."""
+        self._own.discard(key)
+
+    async def providers(self, key: bytes, *, limit: int, timeout_s: float) -> list[PeerId]:
+        """Peers that are said to have the content of a multihash, likeliest first; `network.reach` finds them.
+
+        Hearsay: whoever fetches must check what comes.
+        """
+        gathered = Gathered()
+        now = trio.current_time()
+        gathered.hear(
+            self._me, [self._contact_of(peer) for peer in self.records.providers(key, now) if peer != self._me]
+        )
+        with trio.move_on_after(timeout_s):
+            async with trio.open_nursery() as nursery:
+                for face in self._faces:
+                    nursery.start_soon(face.gather, key, gathered, limit)
+        best = gathered.best(limit)
+        for contact in best:
+            self._remember(contact)
+        await self._part()
+        return [contact.peer for contact in best]
+
+    def known(self, peer: PeerId) -> tuple[str, ...]:
+        """Addresses of a peer that a search has brought."""
+        contact = self._table.get(peer)
+        return self._known.get(peer, ()) or (contact.addresses if contact else ())
+
+    def gone(self, peer: PeerId) -> None:
+        """The last connection to a peer has ended."""
+        self._pace.forget(peer.encode())
+        self._guests.pop(peer, None)
+
+    async def run(self) -> None:
+        """Forget what has run out, and stay connected with the IPFS peers of the settings."""
+        async with trio.open_nursery() as nursery:
+            for peer, address in self._ipfs_peers:
+                nursery.start_soon(self._hold, peer, address)
+            while True:
+                await trio.sleep(SWEEP_S)
+                self.records.sweep(trio.current_time())
+
+    # -- whom to ask
+
+    def _near(self, target: int) -> list[Contact]:
+        """Peers of our network, nearest to a point; whoever is greeted is in the table."""
+        connected = [Contact(peer.peer, peer.addresses) for peer in self._book.all()]
+        for contact in connected:
+            self._table.add(contact)
+        return self._table.nearest(target, K, connected)
+
+    async def _reach(self, contact: Contact) -> None:
+        if contact.peer in self._book and self._links.connected(contact.peer):
+            return
+        if not contact.addresses:
+            raise PeerUnreachable(f"nobody said where {contact.peer} is")
+        self._guests[contact.peer] = None
+        try:
+            await self._ensure(contact.peer, contact.addresses)
+        except NetworkError:
+            self._table.failed(contact.peer)
+            raise
+        self._table.add(contact)
+
+    def _near_ipfs(self, target: int) -> list[Contact]:
+        names = [PeerId(str(name)) for name in self._host.get_network().connections]
+        return [Contact(peer, ()) for peer in names if peer not in self._book][:K]
+
+    async def _reach_ipfs(self, contact: Contact) -> None:
+        if not self._links.connected(contact.peer):
+            self._guests[contact.peer] = None
+            await self._links.dial(contact.peer, contact.addresses)
+
+    def _ipfs_name(self, peer: PeerId) -> Sequence[str]:
+        return [IPFS_PUBLIC if is_public(remote_ip(self._host, peer)) else IPFS_PRIVATE]
+
+    async def _hold(self, peer: PeerId, address: str) -> None:
+        while True:
+            if not self._links.connected(peer):
+                try:
+                    await self._links.dial(peer, (address,))
+                except NetworkError as err:
+                    log.info("an IPFS peer was not reached", address=address, error=str(err))
+            await trio.sleep(IPFS_RETRY_S)
+
+    async def _part(self) -> None:
+        """End connections that searches made, oldest first, when half of all that may stand do; not those in use."""
+        most = max(GUESTS_KEPT, self._options.max_connections // 2)
+        for peer in list(self._guests):
+            if len(self._host.get_network().connections) <= most:
+                return
+            del self._guests[peer]
+            if self._idle(peer):
+                await self._links.hang_up(peer)
+
+    def _idle(self, peer: PeerId) -> bool:
+        conns = self._host.get_network().get_connections(to_id(peer))
+        return all(
+            str(stream.get_protocol()).startswith("/meshsub/") for conn in conns for stream in conn.get_streams()
+        )
+
+    # -- who asks us
+
+    async def _on_stream(self, stream: Any) -> None:
+        peer = PeerId(str(stream.muxed_conn.peer_id))
+        if peer not in self._book or self._streams[peer] >= STREAMS_OF_PEER or self._streams.total() >= STREAMS:
+            await drop(stream)
+            return
+        self._streams[peer] += 1
+        try:
+            await self._converse(peer, stream)
+            await Dialogue(stream).close()
+        except (Malformed, trio.TooSlowError, *BROKEN) as err:
+            log.debug("a Kademlia stream ended", peer=peer, error=str(err))
+            await drop(stream)
+        finally:
+            self._streams[peer] -= 1
+            if not self._streams[peer]:
+                del self._streams[peer]
+
+    async def _converse(self, peer: PeerId, stream: Any) -> None:
+        ahead = bytearray()
+        while True:
+            with trio.fail_after(IDLE_S):
+                raw = await receive(stream, ahead, MAX_REQUEST_BYTES)
+            if raw is None:
+                return
+            if not self._pace.take(peer.encode(), trio.current_time()):
+                raise Malformed("more questions than anybody needs")
+            await say(stream, self._answer(peer, read_question(raw)), WRITE_S)
+
+    def _answer(self, peer: PeerId, asked: Question) -> bytes:
+        self.answered += 1
+        if asked.kind == ADD_PROVIDER:
+            return self._keep(peer, asked)
+        near = [one for one in self._near(point(asked.key)) if one.addresses and one.peer != peer]
+        if asked.kind == FIND_NODE:
+            return answer(FIND_NODE, asked.key, near)
+        held = self.records.providers(asked.key, trio.current_time())
+        chosen = [self._contact_of(one) for one in random.sample(held, min(len(held), K - 1)) if one != peer]
+        if asked.key in self._own:
+            chosen.insert(0, self._contact())
+        return answer(GET_PROVIDERS, asked.key, near, chosen)
+
+    def _keep(self, peer: PeerId, asked: Question) -> bytes:
+        """Only the provider itself may say that it has something."""
+        said = next((one for one in asked.providers if one.peer == peer), None)
+        if said is None:
+            raise Malformed("a provider record in the name of another")
+        if not self.records.add(asked.key, peer, trio.current_time()):
+            raise Malformed("no room for another provider record")
+        if said.addresses:
+            self._remember(said)
+        return answer(ADD_PROVIDER, asked.key)
+
+    def _contact_of(self, peer: PeerId) -> Contact:
+        greeted = self._book.get(peer)
+        return Contact(peer, (greeted.addresses if greeted else ()) or self.known(peer))
+
+    def _contact(self) -> Contact:
+        return Contact(self._me, tuple(self._own_addresses()[:MAX_ADDRESSES]))
+
+    def _remember(self, contact: Contact) -> None:
+        if contact.addresses:
+            self._known[contact.peer] = contact.addresses
+            self._known.move_to_end(contact.peer)
+            while len(self._known) > KNOWN:
+                self._known.popitem(last=False)
