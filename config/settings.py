@@ -35,6 +35,9 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     private_key: Annotated[
         str, why("empty: an open network; else a file with the swarm key (go-ipfs' format) that all members have")
     ] = ""
+    dht: Annotated[
+        bool, why("who looks for a payload finds whoever has it; off: nobody is told what we have, and we ask nobody")
+    ] = True
     max_peers: Annotated[int, why("gossip needs about 8; beyond 64 only memory grows", ge=1, le=1000)] = 64
 
 
@@ -99,6 +102,17 @@ class Ipfs(msgspec.Struct, frozen=True, kw_only=True):
     api: Annotated[str, why("the usual RPC address of an IPFS daemon; used in mode rpc only")] = (
         "/ip4/127.0.0.1/tcp/5001"
     )
+    peers: Annotated[
+        tuple[str, ...],
+        why("IPFS nodes to stay connected with: they tell other IPFS nodes what we have; mode embedded only"),
+    ] = ()
+    serve_bought_bytes: Annotated[
+        int,
+        why(
+            "room, of the quota, to keep bought payloads for other buyers; 0: serving them tells what one has bought",
+            ge=0,
+        ),
+    ] = 0
     quota_bytes: Annotated[
         int, why("room for what is bought and sold; beyond it goes what no pin keeps; mode embedded only", ge=1 << 20)
     ] = 20 << 30

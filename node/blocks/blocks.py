@@ -33,6 +33,9 @@ class Blocks(Protocol):
     async def pin(self, cid: Cid) -> None:
         """Keep content that is here, whatever the quota says. Raises NotFound when it is not here."""
 
+    async def share(self, cid: Cid) -> bool:
+        """Keep content that was bought for others too, if there is room meant for that; whether it is kept so."""
+
     async def unpin(self, cid: Cid) -> None:
         """Let a later collection remove it; no error when it was not pinned."""
 

@@ -1,8 +1,9 @@
 """The embedded block store: files in the node's folder, our own payload protocol and Bitswap over the node's own host.
 
-Only blocks that we made or asked for are stored. Beyond the quota, what no pin reaches is removed, longest unused first
-(`garbage`); a pinned block never is, nor one of a transfer that is under way. A payload is fetched by
-`/schwung/payload/1` from those who speak it and have it (`transfer`), and by Bitswap from everybody else (`fetching`).
+Only blocks that we made or asked for are stored, and only what is pinned or shared is served and told to the DHT.
+Beyond the quota, what no pin reaches is removed, longest unused first (`garbage`); a pinned block never is, nor one of
+a transfer that is under way. A payload is fetched by `/schwung/payload/1` from those who speak it and have it
+(`transfer`), and by Bitswap from everybody else (`fetching`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from node.blocks.cids import RAW, canonical, cid_text, codec_of
 from node.blocks.dag import blocks_of
 from node.blocks.errors import NotFound, StoreFull, TooLarge
 from node.blocks.fetching import Tree, complete, from_store
+from node.blocks.offered import Offered
 from node.blocks.outline import (
     MAX_CONTENT_BYTES,
     NotCanonical,
@@ -35,7 +37,10 @@ from node.blocks.outline import (
     outline_of,
 )
 from node.blocks.payloads import Payload
+from node.blocks.providing import Providing
 from node.blocks.serving import Serving
+from node.blocks.shares import Shares
+from node.blocks.sources import sources
 from node.blocks.store import BlockStore
 from node.blocks.transfer import Keeper, Transfer
 from node.network import Network
@@ -54,16 +59,19 @@ DISK_THREADS = 4  # a disk serves few at once, and the default of 40 threads is 
 class EmbeddedBlocks:
     """`Blocks` over a folder and a network. Made by `open_embedded`."""
 
-    def __init__(self, store: BlockStore, network: Network | None, quota_bytes: int) -> None:
+    def __init__(self, store: BlockStore, network: Network | None, quota_bytes: int, share_bytes: int = 0) -> None:
         self._store = store
         self._network = network
         self._quota = quota_bytes
+        self._shares = Shares(store, share_bytes)
+        self._offered = Offered(store)
         self._limiter = trio.CapacityLimiter(DISK_THREADS)
         self._changing = trio.Lock()  # one writer: a collection and a store never interleave
         self._held: Counter[Cid] = Counter()  # what transfers under way need
         self._fetching: dict[Cid, trio.Lock] = {}
         self._bitswap: Bitswap | None = None
         self.serving = Serving(store, self._disk)
+        self.provided: Providing | None = None  # with a network that keeps provider records
 
     async def add(self, data: bytes) -> Cid:
         """Chunk, store and pin."""
@@ -73,7 +81,7 @@ class EmbeddedBlocks:
         root = blocks[-1][0]
         with self._holding([root]):
             await self._write(blocks)
-            await self._disk(lambda: self._store.pin(root))
+            await self._pin(root)
         return root
 
     async def add_file(self, path: Path) -> Cid:
@@ -126,13 +134,29 @@ class EmbeddedBlocks:
             if not await self.has(root):
                 raise NotFound(f"{cid} is not here: fetch it before pinning it")
             await self._pack(root)
-            await self._disk(lambda: self._store.pin(root))
+            await self._pin(root)
+
+    async def share(self, cid: Cid) -> bool:
+        """Serve content that was bought to others as well, as long as there is room; False when there is none."""
+        root = canonical(cid)
+        with self._holding([root]):
+            if not await self.has(root):
+                return False
+            await self._pack(root)
+            async with self._changing:
+                shared = await self._disk(lambda: self._shares.take(root))
+                self._offered.renew()
+        self._stir()
+        return shared
 
     async def unpin(self, cid: Cid) -> None:
-        await self._disk(lambda: self._store.unpin(cid))
+        await self._disk(lambda: self._store.pinned.remove(cid))
+        self._offered.renew()
+        self._stir()
 
     async def drop(self, cid: Cid) -> bool:
         """Unpin, and remove the blocks that no other pin reaches and no transfer holds."""
+        await self._disk(lambda: self._store.shared.remove(cid))
         await self.unpin(cid)
         async with self._changing:
             held = set(self._held)
@@ -140,7 +164,7 @@ class EmbeddedBlocks:
         return True
 
     async def pins(self) -> list[Cid]:
-        return await self._disk(self._store.pins)
+        return await self._disk(self._store.pinned.all)
 
     async def collect_garbage(self, target_bytes: int = 0) -> int:
         """Remove blocks that no pin reaches, longest unused first, until at most `target_bytes` are stored.
@@ -163,13 +187,18 @@ class EmbeddedBlocks:
     # -- for Bitswap
 
     async def read(self, cid: bytes) -> bytes | None:
-        """A block by the bytes of its CID, for a peer."""
-        name = _name(cid)
-        return await self._read(name) if name else None
+        """A block by the bytes of its CID, for a peer; only what is offered."""
+        return await self._read(name) if (name := await self._offered_name(cid)) else None
 
     async def holds(self, cid: bytes) -> bool:
-        name = _name(cid)
+        """Whether a peer may have a block, and it is here."""
+        name = await self._offered_name(cid)
         return name is not None and await self._disk(lambda: self._store.has(name))
+
+    async def _offered_name(self, cid: bytes) -> Cid | None:
+        name = _name(cid)
+        offered = name is not None and await self._disk(lambda: name in self._offered)
+        return name if offered else None
 
     # -- bringing a content here
 
@@ -201,15 +230,34 @@ class EmbeddedBlocks:
     async def _bring(self, root: Cid, providers: Sequence[PeerId], max_bytes: int) -> Payload | Tree | None:
         if self._network is None or self._bitswap is None:
             raise NotFound(f"{root} is not here, and there is no network")
+        asked = 0
+        liars: set[PeerId] = set()
+        async with aclosing(sources(self._network.dht, root, providers, max_bytes)) as rounds:
+            async for some in rounds:
+                asked += len(some)
+                if found := await self._bring_from(root, some, liars, max_bytes):
+                    return found
+        raise NotFound(f"none of {asked} providers had all blocks of the content")
+
+    async def _bring_from(
+        self, root: Cid, providers: Sequence[PeerId], liars: set[PeerId], max_bytes: int
+    ) -> Payload | Tree | None:
+        """The content, if these providers give what is missing of it."""
+        assert self._network is not None
+        assert self._bitswap is not None
         keeper = Keeper(self._begin, self._keep, self._keep_single)
         transfer = Transfer(self._network, root, max_bytes, keeper, self._store.payloads.find(root))
         try:
             await transfer.run(providers)
         except NotCanonical as err:
             log.debug("left to bitswap", root=root, reason=str(err))
+        liars |= transfer.liars
         if not transfer.complete:
-            others = [provider for provider in providers if provider not in transfer.liars]
-            await self._bring_blocks(root, others, max_bytes, self._bitswap)
+            try:
+                await self._bring_blocks(root, [p for p in providers if p not in liars], max_bytes, self._bitswap)
+            except NotFound as err:
+                log.debug("not from these providers", root=root, reason=str(err))
+                return None
         return await self._here(root, max_bytes)
 
     async def _bring_blocks(self, root: Cid, providers: Sequence[PeerId], max_bytes: int, bitswap: Bitswap) -> None:
@@ -262,8 +310,20 @@ class EmbeddedBlocks:
                 payload = await self._begin(outline)
                 if not payload.complete:
                     await self._disk(lambda: self._store.payloads.fill(payload, leaves()))
-            await self._disk(lambda: self._store.pin(outline.root))
+            await self._pin(outline.root)
         return outline.root
+
+    async def _pin(self, root: Cid) -> None:
+        await self._disk(lambda: self._store.pinned.add(root))
+        await self._disk(lambda: self._offered.add(root))
+        self._stir()
+
+    def _stir(self) -> None:
+        if self.provided is not None:
+            self.provided.stir()
+
+    async def _roots(self) -> list[Cid]:
+        return await self._disk(self._store.roots)
 
     async def _pack(self, root: Cid) -> None:
         """Make a payload of a content that came block by block, when it is chunked as payloads are."""
@@ -286,6 +346,9 @@ class EmbeddedBlocks:
 
     async def _make_room(self, size: int) -> None:
         if self._store.size_bytes + size > self._quota:
+            await self._collect(max(0, self._quota - size))
+        while self._store.size_bytes + size > self._quota and await self._disk(self._shares.give_way):
+            self._offered.renew()
             await self._collect(max(0, self._quota - size))
         if self._store.size_bytes + size > self._quota:
             raise StoreFull(f"{size} bytes more than the {self._quota} that blocks may take; the rest is pinned")
@@ -348,15 +411,22 @@ def _name(cid: bytes) -> Cid | None:
 
 @asynccontextmanager
 async def open_embedded(
-    folder: Path, network: Network | None, *, quota_bytes: int = QUOTA_BYTES
+    folder: Path, network: Network | None, *, quota_bytes: int = QUOTA_BYTES, share_bytes: int = 0
 ) -> AsyncIterator[EmbeddedBlocks]:
-    """Open the store and serve it; without a network only what is here can be had."""
+    """Open the store and serve it; without a network only what is here can be had.
+
+    `share_bytes` is the room, of the quota, for bought contents that are kept for others.
+    """
     store = await trio.to_thread.run_sync(BlockStore, folder)
-    blocks = EmbeddedBlocks(store, network, quota_bytes)
+    blocks = EmbeddedBlocks(store, network, quota_bytes, share_bytes)
     if network is None:
         yield blocks
         return
     async with serve_bitswap(network, blocks) as bitswap:
         blocks._bitswap = bitswap
         blocks.serving.listen(network)
-        yield blocks
+        blocks.provided = Providing(network.dht, blocks._roots)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(blocks.provided.run)
+            yield blocks
+            nursery.cancel_scope.cancel()

@@ -1,8 +1,8 @@
 """What may go when room is needed, and what must stay. Blocks; its callers let nobody store meanwhile.
 
-A pinned root keeps every block below it. What a transfer holds stays too. The rest goes, longest unused first: block
-files one by one, payloads whole. A leaf that stands only in a payload that goes, and that a pin reaches by another
-root, is written to a file of its own first.
+A pinned or shared root keeps every block below it. What a transfer holds stays too. The rest goes, longest unused
+first: block files one by one, payloads whole. A leaf that stands only in a payload that goes, and that a pin reaches by
+another root, is written to a file of its own first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from protocols.ids import Cid
 
 def sweep(store: BlockStore, held: Collection[Cid], target_bytes: int) -> None:
     """Remove what nothing keeps until at most `target_bytes` are stored."""
-    kept = reachable(store, [*store.pins(), *held])
+    kept = reachable(store, [*store.roots(), *held])
     payloads = {payload.root for payload in store.payloads.all()}
     for stored in sorted([*store.blocks(), *store.payloads.stored()], key=lambda stored: stored.touched):
         if store.size_bytes <= target_bytes:
@@ -33,7 +33,7 @@ def sweep(store: BlockStore, held: Collection[Cid], target_bytes: int) -> None:
 
 def drop(store: BlockStore, held: Collection[Cid], root: Cid) -> None:
     """Remove what only this root, which is pinned no more, needs."""
-    kept = reachable(store, [*store.pins(), *held])
+    kept = reachable(store, [*store.roots(), *held])
     if root in kept:
         return
     for cid in reachable(store, [root]) - kept:

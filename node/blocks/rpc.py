@@ -84,6 +84,10 @@ class IpfsRpcBlocks:
             raise NotFound(f"{cid} is not at the daemon: fetch it before pinning it")
         await self._call(lambda: self._client.pin.add(cid, timeout=CONTROL_S))
 
+    async def share(self, cid: Cid) -> bool:
+        """Never: how long a daemon keeps what it has fetched, and for whom, is its operator's affair."""
+        return False
+
     async def unpin(self, cid: Cid) -> None:
         try:
             await self._call(lambda: self._client.pin.rm(cid, timeout=CONTROL_S))

@@ -119,12 +119,12 @@ class Serving:
         return f"you have taken a lot: come back in {math.ceil(wait)} s" if wait else ""
 
     def _find(self, root: Cid) -> str:
-        """Only what we made or chose to keep is served: a pin says so."""
+        """Only what we made or chose to keep is served: a pin or a share says so."""
         payload = self._store.payloads.find(root)
-        if payload is not None and payload.complete and self._store.pinned(root):
+        if payload is not None and payload.complete and self._store.offered(root):
             payload.path.touch()
             return ""
-        single = codec_of(root) == RAW and self._store.pinned(root) and self._store.has(root)
+        single = codec_of(root) == RAW and self._store.offered(root) and self._store.has(root)
         return "" if single else "not here"
 
     async def _send(self, dialogue: Dialogue, data: memoryview) -> None:

@@ -2,8 +2,8 @@
 
 Block files lie in folders by two characters of the CID (as Kubo's flatfs shards them). A block is written beside its
 place, synced, and renamed, so that a name never stands for half a block; what is read is checked against its CID, and
-a block that went bad on the disk is removed and counts as missing. A pin is an empty file named by the root, synced
-into its folder before `pin` returns. Everything here blocks and runs in worker threads.
+a block that went bad on the disk is removed and counts as missing. A pin is a file too (`marks`), and so is a share: a
+root that is kept for others as long as there is room. Everything here blocks and runs in worker threads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from node.blocks.cids import canonical, matches
-from node.blocks.disk import TEMPORARY, Stored, is_cid, sync_folder, write_durably
+from node.blocks.disk import TEMPORARY, Stored, sync_folder, write_durably
+from node.blocks.marks import Marks
 from node.blocks.payloads import Payloads
 from protocols.ids import Cid
 
@@ -26,9 +27,8 @@ class BlockStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._folder = folder / "blocks"
-        self._pins = folder / "pins"
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._pins.mkdir(exist_ok=True, mode=0o700)
+        self.pinned, self.shared = Marks(folder / "pins"), Marks(folder / "shared")
         self._sweep()
         self.payloads = Payloads(folder / "payloads")
         self._loose_bytes = sum(block.size_bytes for block in self.blocks())
@@ -91,27 +91,13 @@ class BlockStore:
             stat = path.stat()
             yield Stored(Cid(path.stem), stat.st_size, stat.st_mtime)
 
-    # -- pins: an empty file each, named by the root
+    def offered(self, cid: Cid) -> bool:
+        """Whether it is a root that peers may have."""
+        return cid in self.pinned or cid in self.shared
 
-    def pin(self, cid: Cid) -> None:
-        (self._pins / canonical(cid)).touch(mode=0o600)
-        sync_folder(self._pins)
-
-    def unpin(self, cid: Cid) -> bool:
-        """Whether it was pinned."""
-        try:
-            (self._pins / canonical(cid)).unlink()
-        except FileNotFoundError:
-            return False
-        sync_folder(self._pins)
-        return True
-
-    def pinned(self, cid: Cid) -> bool:
-        return (self._pins / canonical(cid)).exists()
-
-    def pins(self) -> list[Cid]:
-        """The pinned roots in order of their CIDs."""
-        return sorted(Cid(path.name) for path in self._pins.iterdir() if is_cid(path.name))
+    def roots(self) -> list[Cid]:
+        """What must be kept and may be had: pins and shares."""
+        return [*self.pinned.all(), *self.shared.all()]
 
     def _path(self, cid: Cid) -> Path:
         name = canonical(cid)  # also keeps path separators out

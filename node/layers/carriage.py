@@ -47,7 +47,12 @@ async def open_carriage(stack: AsyncExitStack, base: Base, embedder: Embedder | 
         blocks: Blocks = await stack.enter_async_context(open_rpc(settings.ipfs.api))
     else:
         blocks = await stack.enter_async_context(
-            open_embedded(paths.blocks, network, quota_bytes=settings.ipfs.quota_bytes)
+            open_embedded(
+                paths.blocks,
+                network,
+                quota_bytes=settings.ipfs.quota_bytes,
+                share_bytes=settings.ipfs.serve_bought_bytes,
+            )
         )
     return Carriage(network=network, blocks=blocks, embedder=embedder, shard=shard)
 
@@ -63,6 +68,8 @@ def network_options(loaded: Loaded) -> NetworkOptions:
         bootstrap=(*profile.bootstrap, *chosen.bootstrap),
         private_key=read_key(chosen.private_key),
         max_connections=chosen.max_peers,
+        dht=chosen.dht,
+        ipfs_peers=loaded.settings.ipfs.peers if loaded.settings.ipfs.mode == "embedded" else (),
         version=version("schwung"),
     )
 

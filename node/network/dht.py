@@ -41,7 +41,6 @@ from node.network.dhtwire import (
     say,
 )
 from node.network.errors import NetworkError, PeerUnreachable
-from node.network.host import drop
 from node.network.links import Links
 from node.network.options import NetworkOptions
 from node.network.peers import PeerBook
@@ -224,7 +223,7 @@ class Dht:
     async def _on_stream(self, stream: Any) -> None:
         peer = PeerId(str(stream.muxed_conn.peer_id))
         if peer not in self._book or self._streams[peer] >= STREAMS_OF_PEER or self._streams.total() >= STREAMS:
-            await drop(stream)
+            await Dialogue(stream).reset()
             return
         self._streams[peer] += 1
         try:
@@ -232,7 +231,7 @@ class Dht:
             await Dialogue(stream).close()
         except (Malformed, trio.TooSlowError, *BROKEN) as err:
             log.debug("a Kademlia stream ended", peer=peer, error=str(err))
-            await drop(stream)
+            await Dialogue(stream).reset()
         finally:
             self._streams[peer] -= 1
             if not self._streams[peer]:

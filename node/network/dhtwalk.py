@@ -29,7 +29,6 @@ from node.network.dhtwire import (
     say,
 )
 from node.network.errors import NetworkError
-from node.network.host import drop
 from node.network.streams import BROKEN, Dialogue
 from protocols.errors import ProtocolError
 from protocols.ids import PeerId
@@ -152,7 +151,7 @@ class Face:
                 try:
                     answer = read_answer(await ask(stream, request, MAX_REPLY_BYTES))
                 except BaseException:
-                    await drop(stream)
+                    await Dialogue(stream).reset()
                     raise
                 await Dialogue(stream).close()
         except FAILED as err:
@@ -170,7 +169,7 @@ class Face:
                     else:  # Kubo says nothing to this
                         await say(stream, request, ASK_S)
                 except BaseException:
-                    await drop(stream)
+                    await Dialogue(stream).reset()
                     raise
                 await Dialogue(stream).close()
         except FAILED as err:

@@ -203,7 +203,7 @@ def test_leaves_that_a_pinned_tree_needs_outlive_their_payload(tmp_path: Path) -
     below, below_block = odd(LEAF[3])
     root, block = odd(Link(below, LEAF_BYTES, LEAF_BYTES), LEAF[1])
     store.put([(root, block), (below, below_block)])
-    store.pin(root)
+    store.pinned.add(root)
     garbage.sweep(store, [], 0)
     assert store.payloads.all() == []
     assert garbage.reachable(store, [root]) == {root, below, LEAF[3].cid, LEAF[1].cid}
