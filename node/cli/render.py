@@ -18,6 +18,8 @@ COLUMNS = {
     "offers.list": ("title", "domain", "records", "price_wei", "mine", "offer"),
     "demands.list": ("domain", "max_price_wei", "mine", "text", "demand"),
     "demands.matches": ("score", "title", "domain", "records", "price_wei", "offer"),
+    "profiles.list": ("domain", "price_wei", "sources", "epsilon", "mine", "seller"),
+    "profiles.query": ("weight", "wants", "consumers", "max_price_wei", "records", "unoffered", "score", "nearest"),
     "deals.list": ("role", "state", "price_wei", "updated_at", "deal"),
     "peers.list": ("peer", "inbound", "version", "addresses"),
     "search.run": ("score", "text", "offer", "peer"),

@@ -52,10 +52,14 @@ class Demands:
         """Every own demand, oldest first."""
         sql = "SELECT * FROM demands ORDER BY created_at, demand"
         rows = await self._journal.read(lambda conn: conn.execute(sql).fetchall())
-        return [OwnDemand(*row[:5], max_price_wei=int(row[5])) for row in rows]
+        return [_own(*row) for row in rows]
 
     async def standing(self, domain: str, since: int) -> list[OwnDemand]:
         """The wants of a domain posted since a time (UTC seconds) and not taken back, open or over, oldest first."""
         return [
             one for one in await self.all() if one.domain == domain and one.created_at >= since and not one.withdrawn
         ]
+
+
+def _own(demand: str, text: str, withdrawn: int, created_at: int, domain: str, max_price_wei: str) -> OwnDemand:
+    return OwnDemand(demand, text, withdrawn, created_at, domain, int(max_price_wei))

@@ -11,6 +11,8 @@ from node.journal.deals import Deals
 from node.journal.demands import Demands as DemandStore
 from node.journal.erasures import Erasures
 from node.journal.model_accounts import ModelAccounts
+from node.journal.profile_purchases import ProfilePurchases
+from node.journal.profiles import ProfileStore
 from node.journal.publications import Publications
 from node.journal.transactions import Transactions
 from node.layers.base import Base, now
@@ -23,6 +25,10 @@ from node.market.erasure import Erasure
 from node.market.gossip import Gossip
 from node.market.offers import OfferPolicy, Offers
 from node.market.previews import Previews
+from node.market.profiles import Profiles
+from node.market.profiles_buying import ProfileBuyer
+from node.market.profiles_desk import ProfileDesk
+from node.market.profiles_serving import ProfileCounter
 from node.market.search import Search
 from node.market.sellers import Sellers
 from node.market.supply import SupplyDesk
@@ -42,6 +48,8 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     supply: SupplyDesk
     search: Search
     sellers: Sellers
+    profiles: Profiles
+    profile_desk: ProfileDesk
 
 
 async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
@@ -118,6 +126,7 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
     await offers.load()
     await base.nursery.start(gossip.serve)
     await base.nursery.start(supply.serve)
+    profiles = await open_profiles(base, carriage, money, catalog, gossip, search)
     return Market(
         catalog=catalog,
         gossip=gossip,
@@ -128,6 +137,58 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
         supply=supply,
         search=search,
         sellers=sellers,
+        profiles=profiles,
+        profile_desk=open_profile_desk(base, carriage, money, catalog, supply, sellers),
+    )
+
+
+async def open_profiles(
+    base: Base, carriage: Carriage, money: Money, catalog: Catalog, gossip: Gossip, search: Search
+) -> Profiles:
+    """What this node's owner sells of his wants; nothing without his consent."""
+    store = ProfileStore(base.journal)
+    profiles = Profiles(
+        embedder=carriage.embedder,
+        store=store,
+        demands=DemandStore(base.journal),
+        catalog=catalog,
+        gossip=gossip,
+        context=base.context,
+        events=base.events,
+        clock=now,
+    )
+    search.on_query(profiles.searched)
+    ProfileCounter(
+        profiles=profiles,
+        store=store,
+        wire=carriage.network,
+        signer=base.wallet,
+        till=money.till,
+        events=base.events,
+    ).serve()
+    await base.nursery.start(profiles.serve)
+    return profiles
+
+
+def open_profile_desk(
+    base: Base, carriage: Carriage, money: Money, catalog: Catalog, supply: SupplyDesk, sellers: Sellers
+) -> ProfileDesk:
+    """Profiles of others, bought."""
+    buyer = ProfileBuyer(
+        embedder=carriage.embedder,
+        store=ProfilePurchases(base.journal),
+        purse=money.lanes,
+        wire=carriage.network,
+        clock=now,
+    )
+    return ProfileDesk(
+        buyer=buyer,
+        catalog=catalog,
+        supply=supply,
+        known=sellers,
+        wire=carriage.network,
+        events=base.events,
+        model_id=carriage.embedder.model_id,
     )
 
 

@@ -19,12 +19,20 @@ from protocols.inference import card as cards
 from protocols.inference.card import ModelCard
 from protocols.offers import offer as offers
 from protocols.offers import withdrawal as withdrawals
-from protocols.offers.offer import MAX_LIFETIME_S, Offer
+from protocols.offers.offer import MAX_CLOCK_SKEW_S, MAX_LIFETIME_S, Centroid, Offer
 from protocols.offers.withdrawal import Withdrawal
+from protocols.profile import advert as adverts
+from protocols.profile.advert import Advert
 
-Body = Offer | Demand | ModelCard | Rating | Withdrawal
+Body = Offer | Demand | ModelCard | Rating | Withdrawal | Advert
 
 TOPICS = ("offers", "demands", "models", "feedback")
+
+
+class Facts(Offer, frozen=True, kw_only=True):
+    """An offer without its sketch, nine tenths of it: what listings, filters and purchases need at hand."""
+
+    sketch: list[Centroid] = []
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -37,6 +45,7 @@ class Context(msgspec.Struct, frozen=True):
 class Kind(msgspec.Struct, frozen=True):
     """How the catalogue treats one kind of item. Of a signer's items with the same `subject` only the newest counts."""
 
+    type: type[Any]
     read: Callable[[Item, Context, int], Body]
     expires_at: Callable[[Any], int]
     topic: str
@@ -50,16 +59,24 @@ def _read(reader: Callable[..., Body]) -> Callable[[Item, Context, int], Body]:
 
 KINDS: dict[str, Kind] = {
     offers.KIND: Kind(
-        _read(offers.read_offer), lambda body: int(body.expires_at), "offers", lambda body: body.offer_no
+        Offer, _read(offers.read_offer), lambda body: int(body.expires_at), "offers", lambda body: body.offer_no
     ),
-    demands.KIND: Kind(_read(demands.read_demand), lambda body: int(body.expires_at), "demands"),
-    cards.KIND: Kind(_read(cards.read_card), lambda body: int(body.expires_at), "models", lambda body: body.model),
+    demands.KIND: Kind(Demand, _read(demands.read_demand), lambda body: int(body.expires_at), "demands"),
+    adverts.KIND: Kind(
+        Advert, _read(adverts.read_advert), lambda body: int(body.expires_at), "demands", lambda body: body.domain
+    ),
+    cards.KIND: Kind(
+        ModelCard, _read(cards.read_card), lambda body: int(body.expires_at), "models", lambda body: body.model
+    ),
     # the chain counts the first rating of a ticket, so a later one does not take its place
-    ratings.KIND: Kind(_read(ratings.read_rating), lambda body: int(body.created_at) + MAX_LIFETIME_S, "feedback"),
-    # kept as long as the longest-lived item it could take back
+    ratings.KIND: Kind(
+        Rating, _read(ratings.read_rating), lambda body: int(body.created_at) + MAX_LIFETIME_S, "feedback"
+    ),
+    # kept as long as the longest-lived item it could take back, whose clock may have been ahead
     withdrawals.KIND: Kind(
+        Withdrawal,
         _read(withdrawals.read_withdrawal),
-        lambda body: int(body.at) + MAX_LIFETIME_S,
+        lambda body: int(body.at) + MAX_LIFETIME_S + MAX_CLOCK_SKEW_S,
         "offers",
         lambda body: body.target,
         lambda body: int(body.at),

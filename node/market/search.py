@@ -12,7 +12,7 @@ with his own previews: who promises more than he holds is asked less.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
@@ -49,6 +49,9 @@ FIRST = 2  # asked at once: their hits say how good a further peer would have to
 LEAST_HITS = 0.2  # of the wanted hits: who probably adds less is not worth a round trip (tests/bench/search.py)
 DEADLINE_S = 5.0  # a person waits; a slow peer is worth less than a quick answer
 KEPT_SHELVES = 8  # domains whose sketches stay arranged
+
+
+Noted = Callable[[str, Vectors], None]
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -122,6 +125,11 @@ class Search:
         self._events = events
         self._trust = Trust()
         self._shelves: dict[str, tuple[int, Shelves]] = {}
+        self._noted: Noted = _unnoted
+
+    def on_query(self, noted: Noted) -> None:
+        """Tell of what is asked here: the domain, "" for all, and the vector."""
+        self._noted = noted
 
     async def run(
         self,
@@ -138,6 +146,7 @@ class Search:
         Under a `progress` token every peer's hits are told as they come, as events of the topic `search`.
         """
         vector = (await self._embedder.embed([query], query=True))[0]
+        self._noted(domain or "", vector)
         here = await self._here(vector, domain, limit)
         asking = _Query(vector, domain or "", limit, progress, here, {}, {})
         self._tell(asking, self._wire.peer_id, here)
@@ -264,3 +273,7 @@ class Search:
 
 def _found(peer: PeerId, hit: SearchHit) -> Found:
     return Found(text=hit.preview, score=hit.score / PPM, peer=peer, offer=hit.offer, record="", language=hit.language)
+
+
+def _unnoted(domain: str, vector: Vectors) -> None:
+    """Nobody keeps what is asked."""

@@ -17,7 +17,7 @@ from node.market.catalog import Listed
 from node.market.gossip import Gossip
 from node.market.kinds import Body
 from node.market.ports import Events, OnOffer
-from node.market.sketch import dequantise
+from node.market.sketch import Vectors, dequantise
 from node.refine.quality import Scale, measure_scale
 from node.shard import Filter, Shard
 from protocols.demand.demand import Demand
@@ -35,11 +35,14 @@ KEPT_SCALES = 16  # domains
 
 
 class Supply(msgspec.Struct, frozen=True):
-    """Own records that meet a want: how many of the nearest, how many of those stand in no offer, the best cosine."""
+    """Own records that meet a want: how many of the nearest, how many of those stand in no offer, the best cosine; and
+    the nearest record, whether it meets the want or not.
+    """
 
     records: int = 0
     unoffered: int = 0
     score: float = 0.0
+    nearest: str = ""
 
 
 class SupplyDesk:
@@ -69,12 +72,21 @@ class SupplyDesk:
         """What the own shard holds for a want."""
         if demand.model_id != self._shard.model_id or len(demand.vector) != self._shard.dim:
             return Supply()
-        own = Filter(domain=demand.domain, origin="own")
-        hits = await self._shard.search(dequantise(demand.vector), limit=LOOKED_AT, where=own)
+        return await self.near(dequantise(demand.vector), demand.domain)
+
+    async def near(self, vector: Vectors, domain: str) -> Supply:
+        """What the own shard holds of a domain around a direction (dim,) of its own embedding model."""
+        own = Filter(domain=domain, origin="own")
+        hits = await self._shard.search(vector, limit=LOOKED_AT, where=own)
         scale = await self._measured(own)
         near = [hit for hit in hits if hit.score >= scale.close]
         unoffered = sum(self._offers.offer_of(hit.record.id) is None for hit in near)
-        return Supply(len(near), unoffered, max((hit.score for hit in near), default=0.0))
+        best = max((hit.score for hit in near), default=0.0)
+        return Supply(len(near), unoffered, best, hits[0].record.id if hits else "")
+
+    async def close(self, domain: str) -> float:
+        """The cosine from which on two texts of a domain have to do with one another, measured on the own records."""
+        return (await self._measured(Filter(domain=domain, origin="own"))).close
 
     def _heard(self, listed: Listed[Body]) -> None:
         if isinstance(listed.body, Demand) and listed.item.peer != self._peer:

@@ -217,7 +217,8 @@ class Calling:
             raise
         await self._calls.answered(call, encode(reply.receipt))
         self._unanswered.clear(call.model)
-        self._events.publish("models", {"model": call.model, "state": "called", "units": call.units})
+        what = {"model": call.model, "state": "called", "domain": listed.body.domain, "units": call.units}
+        self._events.publish("models", what)
         return rows
 
     async def _failed(self, request: InferenceRequest, call: Call, *, perhaps_served: bool) -> None:

@@ -30,6 +30,8 @@ DEPENDED_ON = {
                "withdraw": "offer"},
     "demands": {"post": "text domain max_price until", "list": "domain mine", "matches": "demand",
                 "withdraw": "demand"},
+    "profiles": {"sell": "domain price sources epsilon", "stop": "domain", "show": "domain", "forget": "domain",
+                 "list": "domain mine", "query": "domain budget"},
     "search": {"run": "query domain limit max_peers budget"},
     "deals": {"sample": "offer cells", "buy": "offer max_price", "get": "deal", "list": "", "dispute": "deal"},
     "wallet": {"create": "passphrase", "unlock": "passphrase for", "lock": "", "balance": "", "deposit": "amount",

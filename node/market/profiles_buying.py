@@ -1,0 +1,286 @@
+"""The producer's side of `/schwung/profile/1`: from whom to buy within a budget, and never the same thing twice.
+
+    a purchase is journalled ── its voucher signed and journalled ── asked for ── checked ── kept
+
+The id of a purchase follows from the caller's query id, the seller and the domain, so asking again under the same
+query id, or after `kill -9`, goes on with the same purchase. What a seller owes us is asked for before anything more is
+signed for him: who takes the money and sends nothing, or garbage, gets the price of one profile, ever. An edition that
+is held already is not bought again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+import structlog
+import trio
+
+from node.embed import Embedder
+from node.journal.profile_purchases import ProfilePurchases, Purchase
+from node.journal.vouchers import Promise
+from node.market.catalog import Listed
+from node.market.ports import Wire
+from node.network.errors import NetworkError
+from node.wallet.errors import WalletError
+from protocols.codec import decode, encode
+from protocols.errors import ProtocolError, RuleBroken
+from protocols.ids import Address, PeerId
+from protocols.profile.advert import Advert
+from protocols.profile.messages import (
+    LANE,
+    MAX_REPLY_BYTES,
+    PROTOCOL,
+    Payment,
+    ProfileReply,
+    ProfileRequest,
+    ProfileTerms,
+    digest_of,
+    read_profile,
+    size,
+)
+from protocols.voucher import Voucher
+from protocols.wei import parse_wei
+
+log = structlog.get_logger(__name__)
+
+TIMEOUT_S = 5.0
+AT_ONCE = 8  # sellers asked at the same time
+HELD_S = 30 * 86_400  # a profile that was bought longer ago says little of today's wants
+
+
+class Purse(Protocol):
+    """The payer's side of vouchers. What signs may raise WalletError."""
+
+    async def every(self) -> Sequence[Promise]:
+        """The newest voucher of each lane."""
+        ...
+
+    async def promise(self, payee: Address, lane: int, cumulative_wei: int) -> Voucher:
+        """A voucher up to this sum, journalled; the newest one when the sum is not above it."""
+        ...
+
+    async def received(self, payee: Address, lane: int) -> None:
+        """What was paid for has come."""
+        ...
+
+    async def adopt(self, voucher: Voucher, served_wei: int) -> int:
+        """Take up a voucher of ours that the journal has lost. Raises WalletError or ProtocolError."""
+        ...
+
+
+class Unshown(Exception):
+    """The seller holds our money for a profile that he does not show, or sells none; the message says which."""
+
+
+class _Unpaid(Unshown):
+    """He says that he has not charged for it, and we hold him to that."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of one seller: `bought`, `held` (bought before), or `refused` and why. `paid_wei` was signed now."""
+
+    peer: PeerId
+    seller: Address
+    state: str
+    paid_wei: int = 0
+    reason: str = ""
+
+
+class _Bill(msgspec.Struct):
+    """What one call has signed for one seller, in base units."""
+
+    signed_wei: int = 0
+
+
+class ProfileBuyer:
+    """Buys profiles."""
+
+    def __init__(
+        self, *, embedder: Embedder, store: ProfilePurchases, purse: Purse, wire: Wire, clock: Callable[[], int]
+    ) -> None:
+        self._embedder = embedder
+        self._store = store
+        self._purse = purse
+        self._wire = wire
+        self._clock = clock
+        self._lanes: dict[Address, trio.Lock] = defaultdict(trio.Lock)
+
+    async def buy(
+        self, listed: Sequence[Listed[Advert]], query: str, budget_wei: int, *, least: int = 0
+    ) -> list[Outcome]:
+        """As many of these as the budget allows, in their order; what one seller does not take is left for the next.
+
+        Profiles of fewer than `least` wants are not bought.
+        """
+        outcomes: list[Outcome] = []
+        waiting, left_wei = list(listed), budget_wei
+        while wave := _affordable(waiting, left_wei):
+            waiting = [one for one in waiting if one not in wave]
+            found = await self._wave(wave, query, least)
+            left_wei -= sum(outcome.paid_wei for outcome in found)
+            outcomes += found
+        return outcomes
+
+    async def held(self, domain: str) -> list[Purchase]:
+        """The newest profile of each seller that was bought and is not too old."""
+        return await self._store.held(domain, self._clock() - HELD_S)
+
+    async def _wave(self, wave: Sequence[Listed[Advert]], query: str, least: int) -> list[Outcome]:
+        found: dict[int, Outcome] = {}
+
+        async def one(place: int, listed: Listed[Advert]) -> None:
+            found[place] = await self._outcome(listed, query, least)
+
+        async with trio.open_nursery() as nursery:
+            for place, listed in enumerate(wave):
+                nursery.start_soon(one, place, listed)
+        return [found[place] for place in sorted(found)]
+
+    async def _outcome(self, listed: Listed[Advert], query: str, least: int) -> Outcome:
+        seller, bill = listed.item.signer, _Bill()
+        state, reason = "refused", ""
+        try:
+            async with self._lanes[seller]:
+                state = await self._from(listed, query, least, bill)
+        except (NetworkError, ProtocolError, WalletError, Unshown) as err:
+            log.info("a profile was not bought", peer=listed.item.peer, reason=str(err))
+            reason = str(err)
+        return Outcome(peer=listed.item.peer, seller=seller, state=state, paid_wei=bill.signed_wei, reason=reason)
+
+    async def _from(self, listed: Listed[Advert], query: str, least: int, bill: _Bill) -> str:
+        """Buy from one seller; "bought" or "held". The lane's lock is ours."""
+        domain, seller = listed.body.domain, listed.item.signer
+        left_open = await self._store.open(seller)
+        came = left_open is not None and await self._finish(listed.item.peer, left_open, bill)
+        if came and left_open is not None and left_open.domain == domain:
+            return "bought"
+        purchase = purchase_id(query, seller, domain)
+        known = await self._store.get(purchase)
+        if known is not None and known.state == "came":
+            return "held"
+        terms = await self._quote(listed, least)
+        if any(one.digest == terms.digest and one.payee == seller for one in await self.held(domain)):
+            return "held"
+        new = Purchase(
+            purchase=purchase,
+            query=query,
+            payee=seller,
+            peer=listed.item.peer,
+            domain=domain,
+            digest=terms.digest,
+            cost_wei=parse_wei(terms.price_wei),
+            state="open",
+            body=None,
+            at=self._clock(),
+        )
+        await self._store.begin(new)
+        _, received_wei = await self._lane(seller)
+        profile = await self._pay(new, new.peer, received_wei + new.cost_wei, bill)
+        await self._keep(new, profile, quoted=terms.wants)
+        return "bought"
+
+    async def _quote(self, listed: Listed[Advert], least: int) -> ProfileTerms:
+        """What he asks now. Raises Unshown when it is not what he advertised."""
+        reply = await self._ask(listed.item.peer, ProfileRequest(domain=listed.body.domain))
+        terms = reply.terms
+        if terms is None:
+            raise Unshown(reply.refused or "no terms came")
+        if terms.payee != listed.item.signer:
+            raise RuleBroken("the terms name another payee than the advert's signer")
+        if parse_wei(terms.price_wei) > parse_wei(listed.body.price_wei):
+            raise RuleBroken(f"{terms.price_wei} wei are asked, {listed.body.price_wei} wei were advertised")
+        if terms.wants < least:
+            raise Unshown(f"a profile of {terms.wants} wants, {least} were asked for; nothing was paid")
+        return terms
+
+    async def _finish(self, peer: PeerId, left_open: Purchase, bill: _Bill) -> bool:
+        """Ask for what an earlier call left open; whether it came. False: he has charged nothing for it.
+
+        Raises Unshown while he says that he has served it and does not show it.
+        """
+        promised_wei, received_wei = await self._lane(Address(left_open.payee))
+        if promised_wei < received_wei + left_open.cost_wei:  # cut off before anything was signed
+            await self._store.drop(left_open.purchase)
+            return False
+        try:
+            profile = await self._pay(left_open, peer, promised_wei, bill)
+        except _Unpaid:
+            return False
+        await self._keep(left_open, profile, quoted=None)
+        return True
+
+    async def _pay(self, one: Purchase, peer: str, sum_wei: int, bill: _Bill) -> bytes:
+        """Sign up to `sum_wei` and ask. Raises Unshown, or _Unpaid when nothing was charged."""
+        payee = Address(one.payee)
+        voucher = await self._sign(payee, sum_wei, bill)
+        reply = await self._ask(PeerId(peer), _request(one, voucher))
+        held = reply.terms.held if reply.terms is not None and not reply.profile else None
+        if reply.terms is not None and held is not None and held.cumulative > voucher.cumulative:
+            # our journal is younger than what he shows
+            await self._purse.adopt(held, parse_wei(reply.terms.served_wei))
+            _, received_wei = await self._lane(payee)
+            voucher = await self._sign(payee, received_wei + one.cost_wei, bill)
+            reply = await self._ask(PeerId(peer), _request(one, voucher))
+        if reply.profile:
+            return reply.profile
+        _, received_wei = await self._lane(payee)
+        if reply.terms is not None and parse_wei(reply.terms.served_wei) <= received_wei:
+            await self._store.drop(one.purchase)
+            raise _Unpaid(reply.refused or "nothing came, and nothing was charged")
+        raise Unshown(f"paid for and not shown: {reply.refused or 'an empty answer'}")
+
+    async def _sign(self, payee: Address, sum_wei: int, bill: _Bill) -> Voucher:
+        before_wei, _ = await self._lane(payee)
+        voucher = await self._purse.promise(payee, LANE, sum_wei)
+        bill.signed_wei += max(0, voucher.cumulative - before_wei)
+        return voucher
+
+    async def _keep(self, one: Purchase, data: bytes, *, quoted: int | None) -> None:
+        """Check and keep. Raises RuleBroken or Malformed: the purchase stays open, nothing more is signed for him.
+
+        `quoted` is the size that was promised just now; what is asked for again may have changed meanwhile.
+        """
+        profile = read_profile(
+            data, domain=one.domain, model_id=self._embedder.model_id, dim=self._embedder.dim, now=self._clock()
+        )
+        if quoted is not None and (digest_of(data), size(profile)) != (one.digest, quoted):
+            raise RuleBroken("not the profile that was quoted")
+        await self._store.came(one.purchase, data)
+        await self._purse.received(Address(one.payee), LANE)
+
+    async def _lane(self, payee: Address) -> tuple[int, int]:
+        """What was promised to a seller so far, and what of it was answered, in base units."""
+        for one in await self._purse.every():
+            if (one.payee, one.lane) == (payee, LANE):
+                return one.cumulative_wei, one.received_wei
+        return 0, 0
+
+    async def _ask(self, peer: PeerId, request: ProfileRequest) -> ProfileReply:
+        raw = await self._wire.request(
+            peer, PROTOCOL, encode(request), timeout_s=TIMEOUT_S, max_reply_bytes=MAX_REPLY_BYTES
+        )
+        return decode(raw, ProfileReply, max_bytes=MAX_REPLY_BYTES)
+
+
+def _affordable(waiting: Sequence[Listed[Advert]], left_wei: int) -> list[Listed[Advert]]:
+    """The first AT_ONCE whose advertised prices fit into the budget together."""
+    wave: list[Listed[Advert]] = []
+    for one in waiting:
+        price_wei = parse_wei(one.body.price_wei)
+        if len(wave) < AT_ONCE and price_wei <= left_wei:
+            wave.append(one)
+            left_wei -= price_wei
+    return wave
+
+
+def purchase_id(query: str, seller: Address, domain: str) -> bytes:
+    """16 bytes: the same query id, seller and domain are the same purchase, however often it is asked for."""
+    return hashlib.sha256(f"{query}\0{seller}\0{domain}".encode()).digest()[:16]
+
+
+def _request(one: Purchase, voucher: Voucher) -> ProfileRequest:
+    return ProfileRequest(domain=one.domain, payment=Payment(query=one.purchase, digest=one.digest, voucher=voucher))

@@ -1,0 +1,142 @@
+"""Many profiles as one map of demand: clusters of want, their weight, their consumers, what they would pay. Pure.
+
+    centroids of all profiles ── the heaviest lead, nearer ones than `close` follow ── clusters
+
+Every consumer has one voice: his centroids weigh by their share of his wants, so nobody gains by inventing more of
+them. What nobody can rule out is one person with many wallets: `proven` counts the consumers who have spent money on
+this chain, and two profiles with a centroid in common, to the byte, are a copy and count once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from node.market.sketch import Vectors, closeness, dequantise
+from protocols.ids import Address, PeerId
+from protocols.offers.offer import Centroid
+from protocols.profile.messages import Profile, Want
+from protocols.quality import PPM
+from protocols.wei import parse_wei
+
+COMPARED_LEAST = 3  # public demands of a seller; fewer say nothing of him
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A profile that was bought, and of whom."""
+
+    consumer: Address
+    peer: PeerId
+    profile: Profile
+
+
+class Cluster(msgspec.Struct, frozen=True, eq=False):
+    """A want that several may share. `weight`: the voices for it; `wants`: what they say stands behind it;
+    `max_price_wei`: what half of them, by weight, would pay at most, of those that name a price.
+    """
+
+    vector: Vectors
+    weight: float
+    wants: int
+    consumers: int
+    proven: int
+    max_price_wei: int
+
+
+class _Part(msgspec.Struct, frozen=True, eq=False):
+    """A centroid of one profile, with its share of that consumer's voice."""
+
+    consumer: Address
+    vector: Vectors
+    voice: float
+    wants: int
+    price_wei: int
+
+
+def singles(told: Sequence[Told]) -> list[Told]:
+    """The profiles without copies: of those with a centroid in common only the first."""
+    seen: set[bytes] = set()
+    kept = []
+    for one in told:
+        vectors = {want.vector for want in one.profile.wants}
+        if not vectors & seen:
+            kept.append(one)
+        seen |= vectors
+    return kept
+
+
+def want_map(
+    told: Sequence[Told], close: float, *, trust: Mapping[PeerId, float], proven: Collection[Address]
+) -> list[Cluster]:
+    """The clusters of want, heaviest first. `close` is a cosine on the embedding model's own scale."""
+    parts = sorted(
+        (part for one in singles(told) for part in _parts(one, min(1.0, trust.get(one.peer, 1.0)))),
+        key=lambda part: (-part.voice, part.consumer),
+    )
+    groups: list[list[_Part]] = []
+    means: list[Vectors] = []
+    for part in parts:
+        near = np.stack(means) @ part.vector if means else np.zeros(0, np.float32)
+        if len(near) and near.max() >= close:
+            place = int(near.argmax())
+            groups[place].append(part)
+            means[place] = _mean(groups[place])
+        else:
+            groups.append([part])
+            means.append(part.vector)
+    clusters = [_cluster(group, mean, proven) for group, mean in zip(groups, means, strict=True)]
+    return sorted(clusters, key=lambda cluster: -cluster.weight)
+
+
+def invented(told: Told, demands: Sequence[Vectors], usual: float) -> bool:
+    """Whether a profile has less to do with what its seller asks for in public than anybody's profile would have.
+
+    `usual` is the mean cosine of these demands to the nearest centroid of the others' profiles.
+    """
+    if len(demands) < COMPARED_LEAST or not told.profile.wants:
+        return False
+    return nearness(told, demands) < usual
+
+
+def nearness(told: Told, demands: Sequence[Vectors]) -> float:
+    """The mean cosine of some demands to the nearest centroid of a profile."""
+    centroids = [Centroid(vector=want.vector, weight=0, focus=PPM) for want in told.profile.wants]
+    return float(np.mean([closeness(vector, centroids) for vector in demands])) if centroids else -1.0
+
+
+def _parts(one: Told, voice: float) -> list[_Part]:
+    whole = sum(want.wants for want in one.profile.wants)
+    return [_part(one.consumer, want, voice * want.wants / whole) for want in one.profile.wants]
+
+
+def _part(consumer: Address, want: Want, voice: float) -> _Part:
+    return _Part(consumer, dequantise(want.vector), voice, want.wants, parse_wei(want.max_price_wei))
+
+
+def _mean(group: Sequence[_Part]) -> Vectors:
+    mean = np.sum([part.vector * np.float32(part.voice) for part in group], axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
+
+
+def _cluster(group: Sequence[_Part], mean: Vectors, proven: Collection[Address]) -> Cluster:
+    consumers = {part.consumer for part in group}
+    return Cluster(
+        vector=mean,
+        weight=sum(part.voice for part in group),
+        wants=sum(part.wants for part in group),
+        consumers=len(consumers),
+        proven=len(consumers & set(proven)),
+        max_price_wei=_weighted_median([(part.price_wei, part.voice) for part in group if part.price_wei]),
+    )
+
+
+def _weighted_median(priced: Sequence[tuple[int, float]]) -> int:
+    half = sum(voice for _, voice in priced) / 2
+    passed = 0.0
+    for price_wei, voice in sorted(priced):
+        passed += voice
+        if passed >= half:
+            return price_wei
+    return 0
