@@ -140,7 +140,7 @@ class EmbeddedBlocks:
         """Serve content that was bought to others as well, as long as there is room; False when there is none."""
         root = canonical(cid)
         with self._holding([root]):
-            if not await self.has(root):
+            if not self._shares.room_bytes or not await self.has(root):
                 return False
             await self._pack(root)
             async with self._changing:

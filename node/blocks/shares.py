@@ -15,16 +15,16 @@ class Shares:
 
     def __init__(self, store: BlockStore, room_bytes: int) -> None:
         self._store = store
-        self._room_bytes = room_bytes
+        self.room_bytes = room_bytes
 
     def take(self, root: Cid) -> bool:
         """Share a content that is here; False when the room is too small for it."""
-        if self._size(root) > self._room_bytes:
+        if self._size(root) > self.room_bytes:
             return False
         others = [share for share in self._store.shared.oldest_first() if share != root]
         taken = sum(map(self._size, others)) + self._size(root)
         for oldest in others:
-            if taken <= self._room_bytes:
+            if taken <= self.room_bytes:
                 break
             taken -= self._size(oldest)
             self._store.shared.remove(oldest)

@@ -154,7 +154,9 @@ class Acting:
         return ev.Fetched(root=root, cells=payload.cells)
 
     async def _payload(self, offer: Listed[Offer]) -> Payload:
-        """The payload, from the block store once it was fetched. Raises BlocksError, Malformed."""
+        """The payload, from the block store once it was fetched; else from the seller, or from whoever says that he
+        has it: the sealed bytes are the same for all buyers, and prove themselves. Raises BlocksError, Malformed.
+        """
         body, most = offer.body, offer.body.size_bytes
         timeout_s = max(FETCH_TIMEOUT_S, most / FETCH_BYTES_PER_S)
         content = await self._blocks.fetch_mapped(
@@ -227,6 +229,7 @@ class Acting:
     async def _import(self, terms: Terms, action: ev.Import, payload: Payload, offer: Listed[Offer]) -> ev.Imported:
         contents = await trio.to_thread.run_sync(salvage, payload, action.content_key)
         count = await self._importer(contents.records, offer, terms.deal)
+        await self._blocks.share(Cid(offer.body.cid))  # if the settings give room for it
         return ev.Imported(records=count, unreadable=len(contents.unreadable))
 
     async def _call(self, terms: Terms, action: ev.Lock | ev.Confirm | ev.Dispute | ev.Refund) -> ev.Failed | None:
