@@ -39,6 +39,12 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
         bool, why("who looks for a payload finds whoever has it; off: nobody is told what we have, and we ask nobody")
     ] = True
     max_peers: Annotated[int, why("gossip needs about 8; beyond 64 only memory grows", ge=1, le=1000)] = 64
+    max_per_address: Annotated[
+        int, why("connections from one IPv4 address or IPv6 /64: a household, not a farm of names", ge=1, le=1000)
+    ] = 8
+    local_leniency: Annotated[
+        int, why("times as many from loopback and private addresses, which many honest nodes share", ge=1, le=1000)
+    ] = 32
 
 
 class Chain(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from config.loader import Loaded
 from config.settings import Settings
 from node.blocks import Blocks, open_embedded, open_rpc
 from node.embed import Embedder, EmbedderOptions, open_embedder
+from node.journal.bans import Bans
 from node.journal.peers import Peers
 from node.layers.base import Base
 from node.network import Network, NetworkOptions, open_network
@@ -40,6 +41,7 @@ async def open_carriage(stack: AsyncExitStack, base: Base, embedder: Embedder | 
             options,
             base.seed,
             memory=Peers(base.journal),
+            bans=Bans(base.journal),
             on_event=lambda topic, data: _publish(base.events, topic, data),
         )
     )
@@ -68,6 +70,8 @@ def network_options(loaded: Loaded) -> NetworkOptions:
         bootstrap=(*profile.bootstrap, *chosen.bootstrap),
         private_key=read_key(chosen.private_key),
         max_connections=chosen.max_peers,
+        max_per_address=chosen.max_per_address,
+        local_leniency=chosen.local_leniency,
         dht=chosen.dht,
         ipfs_peers=loaded.settings.ipfs.peers if loaded.settings.ipfs.mode == "embedded" else (),
         version=version("schwung"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 
+import msgspec
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
 
 from node.network.errors import BadAddress
@@ -14,7 +14,10 @@ from protocols.ids import PeerId
 
 MAX_ADDRESS_CHARS = 256
 MAX_ADDRESSES = 8  # of one peer; a host with more interfaces than that announces the useful ones
+CIRCUIT = "/p2p-circuit"
 _HOSTS = ("ip4", "ip6", "dns", "dns4", "dns6")
+_DIRECT = ["tcp", "p2p"]
+_CIRCUIT = ["tcp", "p2p", "p2p-circuit", "p2p"]
 
 
 def parse_listen(text: str) -> Multiaddr:
@@ -26,14 +29,41 @@ def parse_listen(text: str) -> Multiaddr:
     return address
 
 
+class Circuit(msgspec.Struct, frozen=True):
+    """The way to a peer through a relay; `address` is the relay's own, with its id."""
+
+    relay: PeerId
+    address: str
+    peer: PeerId
+
+
 def parse_peer_address(text: str) -> tuple[PeerId, Multiaddr]:
-    """`/ip4/…/tcp/…/p2p/ID` to the peer and the address to dial. Raises BadAddress."""
+    """`/ip4/…/tcp/…/p2p/ID` to the peer and the address to dial, which for a way through a relay is the whole text.
+
+    Raises BadAddress.
+    """
     address = _parse(text)
     names = [protocol.name for protocol in address.protocols()]
-    if len(names) != 3 or names[0] not in _HOSTS or names[1:] != ["tcp", "p2p"]:
-        raise BadAddress(f"cannot dial {text[:MAX_ADDRESS_CHARS]!r}: write /ip4/HOST/tcp/PORT/p2p/PEER")
-    info = info_from_p2p_addr(address)
-    return PeerId(str(info.peer_id)), info.addrs[0]
+    if names[:1] and names[0] in _HOSTS and names[1:] in (_DIRECT, _CIRCUIT):
+        *start, peer = str(address).split("/p2p/")
+        if peer not in start[-1]:  # a way to somebody through himself
+            return PeerId(peer), Multiaddr(start[0]) if names[1:] == _DIRECT else address
+    raise BadAddress(
+        f"cannot dial {text[:MAX_ADDRESS_CHARS]!r}: write /ip4/HOST/tcp/PORT/p2p/PEER, or for a peer behind a relay "
+        "/ip4/HOST/tcp/PORT/p2p/RELAY/p2p-circuit/p2p/PEER"
+    )
+
+
+def parse_circuit(text: str) -> Circuit | None:
+    """A way through a relay, or None for a direct one. Raises BadAddress."""
+    peer, address = parse_peer_address(text)
+    way, through, _ = str(address).partition(CIRCUIT)
+    return Circuit(PeerId(way.rpartition("/")[2]), way, peer) if through else None
+
+
+def is_circuit(text: str) -> bool:
+    """Whether an address leads through a relay; the text has been parsed before."""
+    return CIRCUIT in text
 
 
 def dialable(address: str) -> tuple[str, ...]:

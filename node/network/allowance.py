@@ -1,41 +1,55 @@
-"""How much of our time a neighbour may take: token buckets."""
+"""How much of our time a peer may take: token buckets."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Any
 
 import trio
 
+KNOWN = 4_096  # buckets; the one not used for longest is forgotten first, and would be full by then
 READS = 2_000.0  # reads a second from one neighbour's stream: an RPC takes three or four, also an empty one
 READ_BURST = 20_000.0
 
 
 class Allowance:
-    """A token bucket for each neighbour."""
+    """A token bucket for each peer, or whatever the key is."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate = rate
         self._burst = burst
-        self._left: dict[bytes, tuple[float, float]] = {}
+        self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
-    def take(self, peer: bytes, now: float) -> bool:
-        """Whether the neighbour may hand us one more message now."""
+    def take(self, peer: Hashable, now: float, amount: float = 1.0) -> bool:
+        """Whether the peer may hand us one more message now, or `amount` of what is counted."""
         left, at = self._left.get(peer, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._rate)
-        self._left[peer] = (left - 1 if left >= 1 else left, now)
-        return left >= 1
+        enough = left >= amount
+        self._left[peer] = (left - amount if enough else left, now)
+        self._left.move_to_end(peer)
+        if len(self._left) > KNOWN:
+            self._left.popitem(last=False)
+        return enough
 
-    def forget(self, peer: bytes) -> None:
-        """Drop a neighbour that has gone."""
+    def take_some(self, peer: Hashable, now: float, most: int) -> int:
+        """As many as the peer may have now, at most `most`; they are taken."""
+        left, at = self._left.get(peer, (self._burst, now))
+        some = min(most, int(min(self._burst, left + (now - at) * self._rate)))
+        self.take(peer, now, some)
+        return some
+
+    def forget(self, peer: Hashable) -> None:
+        """Drop a peer that has gone."""
         self._left.pop(peer, None)
 
 
 class Metered:
-    """A neighbour's stream, read no faster than `READS`: empty RPCs cost one byte to send and 0.1 ms to handle."""
+    """A stream, read no faster than `rate` reads a second: empty RPCs cost one byte to send and 0.1 ms to handle."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, rate: float = READS, burst: float = READ_BURST) -> None:
         self._stream = stream
-        self._allowance = Allowance(READS, READ_BURST)
+        self._allowance = Allowance(rate, burst)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

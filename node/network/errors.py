@@ -6,6 +6,7 @@
     ├── BadNetworkKey       a private network key that cannot be used
     ├── DeadlineExceeded    the peer did not answer in time
     ├── PeerUnreachable     no connection, so the request was not processed
+    │   ├── PeerBanned      we keep away from it: it wasted our time
     │   ├── OtherNetworkKey the peer has another private network key, or none
     │   └── PeerVanished    the connection broke after the request was sent: it may have been processed
     ├── PeerRefused         the peer answered no; `reason` is its own kind of error
@@ -59,6 +60,11 @@ class PeerUnreachable(NetworkError):
 class OtherNetworkKey(PeerUnreachable):
     kind = "other_network_key"
     hint = "network.private_key must name the same key on both sides"
+
+
+class PeerBanned(PeerUnreachable):
+    kind = "peer_banned"
+    hint = "wait until then, or lift it: `schwung peers pardon PEER` or `schwung peers add ADDRESS`"
 
 
 class PeerVanished(PeerUnreachable):

@@ -15,15 +15,27 @@ from typing import Any
 import msgspec
 import structlog
 import trio
+from google.protobuf.message import DecodeError
 from libp2p.custom_types import TProtocol
+from libp2p.exceptions import ParseError
+from libp2p.io.exceptions import IOException
+from libp2p.io.exceptions import MessageTooLarge as FrameTooLarge
+from libp2p.network.connection.exceptions import RawConnError
 from libp2p.peer.id import ID
 from libp2p.pubsub import rpc_queue
 from libp2p.pubsub.gossipsub import GossipSub
-from libp2p.pubsub.pubsub import Pubsub
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub, ValidationError
+from libp2p.pubsub.utils import maybe_consume_signed_record
+from libp2p.pubsub.validators import signature_validator
+from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
 from node.network.addresses import to_id
 from node.network.allowance import Allowance, Metered
+from node.network.conduct import FLOOD, FORGED, INVALID, MALFORMED, OVERSIZE, Conduct
 from node.network.errors import GossipCongested, MessageTooLarge
+from node.network.rpcs import TOPICS_PER_PEER, Intake
+from protocols.errors import ProtocolError, RuleBroken
 from protocols.ids import PeerId
 
 log = structlog.get_logger(__name__)
@@ -33,10 +45,10 @@ MAX_RPC_BYTES = 512 * 1024  # a control message beside a few publications
 QUEUE = 4_096  # RPCs waiting for one peer; upstream: 32, and what does not fit is dropped silently
 QUEUE_FULL = QUEUE // 2  # a publisher waits above this, so that forwarding for others always finds room
 ROOM_S = 10.0
+REJOIN_S = 0.5
 BUFFER = 1_024  # messages waiting for one subscriber
 RATE = 200.0  # messages a second that one neighbour may hand us, over all topics, own and forwarded
 BURST = 2_000.0
-TOPICS_PER_PEER = 512
 CHECK_S = 5.0
 
 Check = Callable[[PeerId, bytes], "bool | Awaitable[bool]"]
@@ -53,11 +65,12 @@ class Message(msgspec.Struct, frozen=True):
 class Router(Pubsub):  # type: ignore[misc]
     """Pubsub whose every inbound path is bounded, checked cheapest first, and unable to end the process."""
 
-    def __init__(self, host: Any, gossipsub: GossipSub) -> None:
+    def __init__(self, host: Any, gossipsub: GossipSub, conduct: Conduct) -> None:
         super().__init__(
             host,
             gossipsub,
             strict_signing=True,
+            max_subscriptions_per_rpc=TOPICS_PER_PEER,
             max_subscriptions_per_peer=TOPICS_PER_PEER,
             max_inbound_rpc_size=MAX_RPC_BYTES,
             validation_timeout=CHECK_S,
@@ -66,10 +79,13 @@ class Router(Pubsub):  # type: ignore[misc]
         # would take new messages for old ones.
         self.counter = time.time_ns()
         self.sinks: dict[str, trio.MemorySendChannel[Message]] = {}
+        self.conduct = conduct
         self.dropped = 0
         self.refused = 0
+        self._intake = Intake(conduct)
         self._allowance = Allowance(RATE, BURST)
         self._checking: set[bytes] = set()
+        self._records: dict[ID, bytes] = {}  # the last signed record of each neighbour: every RPC brings it again
 
     def notify_subscriptions(self, publish_message: Any) -> None:
         """Hand a valid message of somebody else to the subscriber of its topic."""
@@ -87,46 +103,120 @@ class Router(Pubsub):  # type: ignore[misc]
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             del self.sinks[topic]
 
+    def is_peer_blacklisted(self, peer_id: ID) -> bool:
+        """Whether the library shall not speak with a peer."""
+        return self.conduct.ban(PeerId(str(peer_id))) is not None
+
     async def push_msg(self, msg_forwarder: ID, msg: Any) -> None:
-        """Every message, our own and others', comes through here."""
-        if msg_forwarder != self.my_id and not self._acceptable(msg_forwarder, msg):
-            self.refused += 1
-            return
+        """Every message, our own and others', comes through here.
+
+        Stands for upstream's (pubsub/pubsub.py 1704–1795), which does not say why it refuses.
+        """
         name = self._msg_id_constructor(msg)
-        if name in self._checking:  # the same message from two neighbours while its check awaits
+        if name in self._checking or self.seen_messages.has(name):  # in the first case its check awaits
             return
         self._checking.add(name)
         try:
-            await super().push_msg(msg_forwarder, msg)
+            if msg_forwarder == self.my_id or await self._is_valid(msg_forwarder, msg):
+                self.seen_messages.add(name)
+                self.notify_subscriptions(msg)
+                await self.router.publish(msg_forwarder, msg)
+            else:
+                self.refused += 1
         except Exception as err:  # a hostile message must not end the service
             self.refused += 1
             log.debug("gossip message refused", peer=str(msg_forwarder), error=repr(err))
         finally:
             self._checking.discard(name)
 
-    def _acceptable(self, neighbour: ID, msg: Any) -> bool:
-        return (
+    async def _is_valid(self, neighbour: ID, msg: Any) -> bool:
+        if msg.from_id == self.my_id.to_bytes():  # what we have told long ago comes back
+            return False
+        if not _is_signed(msg):
+            self.conduct.blame(PeerId(str(neighbour)), FORGED)
+            return False
+        try:
+            await self.validate_msg(neighbour, msg)
+        except ValidationError:
+            return False
+        return True
+
+    def _acceptable(self, neighbour: ID, peer: PeerId, msg: Any) -> bool:
+        """Whether a neighbour's message is worth a look; what is checked here costs next to nothing."""
+        fits = (
             len(msg.topicIDs) == 1
             and msg.topicIDs[0] in self.sinks
             and len(msg.data) <= MAX_MESSAGE_BYTES
             and len(msg.seqno) == 8
             and 0 < len(msg.from_id) <= 64
             and len(self._checking) < QUEUE
-            and self._allowance.take(neighbour.to_bytes(), trio.current_time())
         )
-
-    async def validate_msg(self, msg_forwarder: ID, msg: Any) -> None:
-        """Our own messages need no check: a refusal here would be a silent loss."""
-        if msg_forwarder != self.my_id:
-            await super().validate_msg(msg_forwarder, msg)
+        if not fits:
+            return False
+        if self._allowance.take(neighbour.to_bytes(), trio.current_time()):
+            return True
+        if msg.from_id == neighbour.to_bytes():  # who hands on what others flood is not to blame
+            self.conduct.blame(peer, FLOOD)
+        return False
 
     async def stream_handler(self, stream: Any) -> None:
-        """Read one neighbour's messages; upstream catches only some of what garbage can raise."""
+        """Read one neighbour's messages until it goes, or says what no neighbour says."""
+        neighbour = stream.muxed_conn.peer_id
+        peer = PeerId(str(neighbour))
         try:
-            await super().stream_handler(Metered(stream))
+            await self.continuously_read_stream(Metered(stream))
+        except (FrameTooLarge, ParseError, DecodeError) as err:
+            self.conduct.blame(peer, OVERSIZE if isinstance(err, FrameTooLarge) else MALFORMED)
+            self._handle_dead_peer(neighbour)
+            raise
+        except (IOException, RawConnError) as err:
+            log.debug("a neighbour has gone", peer=peer, error=repr(err))
         finally:
-            self._allowance.forget(stream.muxed_conn.peer_id.to_bytes())
+            self._records.pop(neighbour, None)
         self._lose(stream.muxed_conn)
+
+    async def continuously_read_stream(self, stream: Any) -> None:
+        """Stands for upstream's (pubsub/pubsub.py 560–668), which takes whatever an RPC holds and never says whose."""
+        neighbour = stream.muxed_conn.peer_id
+        peer = PeerId(str(neighbour))
+        while self.manager.is_running:
+            rpc = rpc_pb2.RPC()
+            rpc.ParseFromString(await read_varint_prefixed_bytes_limited(stream, MAX_RPC_BYTES))
+            if self._record_holds(neighbour, rpc):
+                await self._hear(neighbour, peer, rpc)
+
+    async def _hear(self, neighbour: ID, peer: PeerId, rpc: Any) -> None:
+        for msg in rpc.publish:
+            name = self._msg_id_constructor(msg)
+            if self.seen_messages.has(name):
+                self._intake.came_again(peer, name)
+            elif self._acceptable(neighbour, peer, msg):
+                self.manager.run_task(self.push_msg, neighbour, msg)
+            else:
+                self.refused += 1
+        held = self._peer_subscription_count.get(neighbour, 0)
+        for one in self._intake.subscriptions(peer, rpc.subscriptions, held):
+            self.handle_subscription(neighbour, one)
+        if rpc.HasField("control"):
+            control = self._intake.control(peer, rpc.control, self.sinks)
+            await self.router.handle_rpc(rpc_pb2.RPC(control=control), neighbour)
+
+    def _record_holds(self, neighbour: ID, rpc: Any) -> bool:
+        if not rpc.senderRecord or self._records.get(neighbour) == rpc.senderRecord:
+            return True
+        holds = maybe_consume_signed_record(rpc, self.host, neighbour)
+        if holds:
+            self._records[neighbour] = rpc.senderRecord
+        return bool(holds)
+
+    def rejoin(self, neighbour: ID) -> None:
+        """One of several connections to a neighbour has ended, perhaps the one on which we tell it things."""
+        self.manager.run_task(self._rejoin, neighbour)
+
+    async def _rejoin(self, neighbour: ID) -> None:
+        await trio.sleep(REJOIN_S)  # until the end of the old stream has been noticed
+        if neighbour not in self.peers:
+            await self._handle_new_peer_with_retry(neighbour)
 
     def _lose(self, connection: Any) -> None:
         """Forget the stream we have to a neighbour who has gone.
@@ -158,7 +248,7 @@ class Mesh(GossipSub):  # type: ignore[misc]
         return chosen - {msg_forwarder, origin}
 
 
-def make_gossip(host: Any) -> tuple[Router, GossipSub]:
+def make_gossip(host: Any, conduct: Conduct) -> tuple[Router, GossipSub]:
     """A router and its mesh, not running yet."""
     _widen_queues()
     mesh = Mesh(
@@ -175,7 +265,7 @@ def make_gossip(host: Any) -> tuple[Router, GossipSub]:
         eclipse_protection_enabled=False,  # counts distinct IPs, of which a local network has one
         unsubscribe_back_off=2,
     )
-    return Router(host, mesh), mesh
+    return Router(host, mesh, conduct), mesh
 
 
 def _widen_queues() -> None:
@@ -211,6 +301,10 @@ class Gossip:
         """Our topics with fewer than `enough` listeners beside us."""
         return [topic for topic in self._router.sinks if self.listeners(topic) < enough]
 
+    def rejoin(self, peer: PeerId) -> None:
+        """A connection to a peer has ended, and another stands: gossip goes on over that one."""
+        self._router.rejoin(to_id(peer))
+
     async def publish(self, topic: str, data: bytes) -> int:
         """Sign and send; returns how many connected peers listen to the topic (0 is no error: they may join).
 
@@ -236,13 +330,15 @@ class Gossip:
     async def subscribe(self, topic: str, check: Check, buffer: int = BUFFER) -> trio.MemoryReceiveChannel[Message]:
         """Join a topic. `check(author, data)` decides before a message is delivered or handed on; cheap tests first.
 
+        False: it goes no further, and nobody is to blame (it may be late, or only we cannot use it). A ProtocolError
+        other than RuleBroken: every honest node refuses it, and the neighbour who handed it on loses score.
         Messages of our own are not delivered. Raises ValueError for a topic that is already subscribed.
         """
         if topic in self._router.sinks:
             raise ValueError(f"{topic} is subscribed already")
         send, receive = trio.open_memory_channel[Message](buffer)
         self._router.sinks[topic] = send
-        self._router.set_topic_validator(topic, _validator(check), True)
+        self._router.set_topic_validator(topic, _validator(check, self._router.conduct), True)
         await self._router.subscribe(topic)
         return receive
 
@@ -255,14 +351,24 @@ class Gossip:
         await self._router.unsubscribe(topic)
 
 
-def _validator(check: Check) -> Callable[[ID, Any], Awaitable[bool]]:
-    async def validate(_neighbour: ID, msg: Any) -> bool:
+def _validator(check: Check, conduct: Conduct) -> Callable[[ID, Any], Awaitable[bool]]:
+    async def validate(neighbour: ID, msg: Any) -> bool:
         author = PeerId(str(ID(msg.from_id)))
         try:
             verdict = check(author, msg.data)
             return bool(await verdict) if inspect.isawaitable(verdict) else bool(verdict)
         except Exception as err:  # a check that stumbles over a message has refused it
             log.debug("gossip check failed", topic=msg.topicIDs[0], peer=author, error=repr(err))
+            if isinstance(err, ProtocolError) and not isinstance(err, RuleBroken):
+                conduct.blame(PeerId(str(neighbour)), INVALID)
             return False
 
     return validate
+
+
+def _is_signed(msg: Any) -> bool:
+    try:
+        return bool(signature_validator(msg))
+    except Exception as err:  # a key that is none, raised as whatever the library's parser stumbles over
+        log.debug("a key that cannot be read", error=repr(err))
+        return False

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -29,22 +27,22 @@ from multiaddr import Multiaddr
 
 from node.network import private, substrate
 from node.network.addresses import parse_listen
+from node.network.border import MAX_STREAMS_PER_PEER, NEGOTIATION_S, Border, Gate, drop
+from node.network.conduct import Conduct
 from node.network.doorway import UPGRADE_S, Doorway
 from node.network.errors import ListenFailed
 from node.network.options import NetworkOptions
-from node.network.substrate import shielded
+from node.network.peers import HELLO
+from node.network.turnstile import Turnstile
+
+__all__ = ["MAX_STREAMS_PER_PEER", "check_port", "drop", "make_host"]
 
 log = structlog.get_logger(__name__)
 
 SEED_BYTES = 32
-MAX_STREAMS_PER_PEER = 128  # inbound, at once; an honest node needs a handful, the muxer would take 10,000
-NEGOTIATION_S = 10.0
-CLOSE_S = 2.0
-
-Handler = Callable[[Any], Awaitable[None]]
 
 
-def make_host(options: NetworkOptions, seed: bytes) -> Any:
+def make_host(options: NetworkOptions, seed: bytes, conduct: Conduct, turnstile: Turnstile) -> Any:
     """A host that does not listen yet. `seed` is the 32-byte Ed25519 seed of the node's identity. Raises BadAddress."""
     if len(seed) != SEED_BYTES:
         raise ValueError(f"the network identity is a seed of {SEED_BYTES} bytes, not {len(seed)}")
@@ -62,11 +60,13 @@ def make_host(options: NetworkOptions, seed: bytes) -> Any:
         connection_config=_connections(options.max_connections),
         announce_addrs=[Multiaddr(text) for text in options.announce] or None,
         psk=options.private_key.hex() or None,
+        disable_identify_address_discovery=True,  # what some peers claim to observe; ours is node.network.reachability
     )
     swarm = host.get_network()
     swarm.retry_config = RetryConfig(max_retries=0)  # our own dialling has its own backoff
     swarm.auto_connector = NoAutoConnector(swarm)
-    swarm.set_stream_handler(Border(host._swarm_stream_handler))
+    swarm.set_stream_handler(Border(host, conduct, HELLO))
+    Gate(swarm, conduct, turnstile)
     Doorway(swarm, options.max_connections)
     return host
 
@@ -93,40 +93,6 @@ class NoAutoConnector(AutoConnector):  # type: ignore[misc]
 
     async def maybe_connect(self) -> None:
         return None
-
-
-class Border:
-    """The one place through which every inbound stream comes: bounds them by peer and lets no exception out."""
-
-    def __init__(self, inner: Handler, limit: int = MAX_STREAMS_PER_PEER) -> None:
-        self._inner = inner
-        self._limit = limit
-        self._open: Counter[str] = Counter()
-
-    async def __call__(self, stream: Any) -> None:
-        peer = str(stream.muxed_conn.peer_id)
-        if self._open[peer] >= self._limit:
-            await drop(stream)
-            return
-        self._open[peer] += 1
-        try:
-            await self._inner(stream)
-        except Exception as err:
-            log.debug("stream handler failed", peer=peer, protocol=stream.get_protocol(), error=repr(err))
-            await drop(stream)
-        finally:
-            self._open[peer] -= 1
-            if not self._open[peer]:
-                del self._open[peer]
-
-
-async def drop(stream: Any) -> None:
-    """Reset a stream, whatever state it is in."""
-    with shielded(CLOSE_S):
-        try:
-            await stream.reset()
-        except Exception as err:  # it may be gone in many ways, and gone is what we want
-            log.debug("reset failed", error=repr(err))
 
 
 def check_port(address: Multiaddr) -> None:

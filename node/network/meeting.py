@@ -15,6 +15,7 @@ import trio
 
 from node.network.addresses import addresses_of
 from node.network.errors import Foreigner, PeerRefused, Refuse
+from node.network.guard import Guard
 from node.network.links import Links
 from node.network.options import NetworkOptions
 from node.network.peers import (
@@ -58,6 +59,7 @@ class Meeting:
         options: NetworkOptions,
         own_addresses: Callable[[], tuple[str, ...]],
         listens: Callable[[PeerId, str], bool],
+        guard: Guard,
     ) -> None:
         self._links = links
         self._book = book
@@ -65,6 +67,7 @@ class Meeting:
         self._options = options
         self._own_addresses = own_addresses
         self._listens = listens
+        self._guard = guard
         self._rng = random.Random()  # noqa: S311 - spreads questions, guards nothing
 
     def ready(self, peer: PeerId) -> bool:
@@ -85,7 +88,8 @@ class Meeting:
         await self.reach(peer, addresses)
 
     async def reach(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
-        """Dial (unless connected) and greet (unless greeted)."""
+        """Dial (unless connected) and greet (unless greeted). Raises also PeerBanned."""
+        self._guard.check(peer)
         async with self._links.alone(peer):
             if not self._links.connected(peer):
                 self._book.remove(peer)
@@ -104,10 +108,19 @@ class Meeting:
             raise Foreigner(str(err), err.reason) from err
         await self._welcome(peer, hello, inbound=False)
 
+    async def tell(self, peer: PeerId) -> None:
+        """Say hello once more: our addresses have changed. Raises what `exchange` and `decode` raise."""
+        body = encode(own_hello(self._options, self._own_addresses()))
+        with deadline(HELLO_S, f"{peer} did not answer our hello"):
+            reply = await self._links.exchange(peer, HELLO, body, MAX_HELLO_BYTES)
+        await self._welcome(peer, decode(reply, Hello, max_bytes=MAX_HELLO_BYTES), inbound=False)
+
     async def _welcome(self, peer: PeerId, hello: Hello, *, inbound: bool) -> None:
         now = int(time.time())
         addresses = addresses_of(peer, hello.listen)
-        self._book.add(Peer(peer, addresses, inbound, hello.version[:32], now))
+        known = self._book.get(peer)
+        came = (known.inbound, known.since) if known else (inbound, now)
+        self._book.add(Peer(peer, addresses, came[0], hello.version[:32], came[1]))
         if addresses:
             await self._memory.met(peer, addresses, now)
 
@@ -116,6 +129,7 @@ class Meeting:
         hello = decode(body, Hello, max_bytes=MAX_HELLO_BYTES)
         try:
             check_hello(hello, self._options)
+            self._guard.refuse(peer)
         except Refuse:
             nursery.start_soon(self._part, peer)
             raise

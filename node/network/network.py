@@ -10,8 +10,10 @@ import structlog
 import trio
 from libp2p.custom_types import TProtocol
 from libp2p.tools.anyio_service import background_trio_service
+from msgspec.structs import replace
 
 from node.network.addresses import dialable, parse_listen, parse_peer_address
+from node.network.conduct import Ban, BanMemory, Fault, NoBans
 from node.network.dht import Dht
 from node.network.dialing import Keeper
 from node.network.errors import (
@@ -23,10 +25,12 @@ from node.network.errors import (
     RequestTooLarge,
 )
 from node.network.gossip import BUFFER, Check, Gossip, Message, make_gossip
+from node.network.guard import Guard
 from node.network.host import check_port, make_host
 from node.network.links import Links, Watcher
 from node.network.meeting import Meeting
 from node.network.options import NetworkOptions
+from node.network.outside import Outside, Standing
 from node.network.peers import (
     HELLO,
     INTRODUCE,
@@ -38,8 +42,11 @@ from node.network.peers import (
     PeerBook,
     PeerMemory,
 )
+from node.network.reachability import DIAL_BACK, MAX_BYTES
 from node.network.serving import (
     PER_PEER,
+    REQUEST_BURST,
+    REQUESTS_PER_S,
     STRANGER,
     Admit,
     RequestHandler,
@@ -63,15 +70,16 @@ class Network:
     """Peers, requests, dialogues and gossip. Made by `open_network`."""
 
     def __init__(
-        self, host: Any, options: NetworkOptions, gossip: Gossip, memory: PeerMemory, on_event: OnEvent
+        self, host: Any, options: NetworkOptions, gossip: Gossip, memory: PeerMemory, on_event: OnEvent, guard: Guard
     ) -> None:
         self.host = host  # for node.network.bitswap; nobody outside this package touches it
         self.options = options
         self.gossip = gossip
         self.peer_id = PeerId(str(host.get_id()))
-        self._links = Links(host)
+        self._guard = guard
+        self._links = Links(host, guard.conduct.blame)
         self._book = PeerBook(on_event)
-        self._meeting = Meeting(self._links, self._book, memory, options, lambda: self.addresses, gossip.listens)
+        self._meeting = Meeting(self._links, self._book, memory, options, lambda: self.addresses, gossip.listens, guard)
         self._keeper = Keeper(
             self.peer_id,
             self._book,
@@ -91,17 +99,51 @@ class Network:
             ensure=self._meeting.ensure,
             own_addresses=lambda: self.addresses,
         )
+        self._outside = Outside(
+            host,
+            self.peer_id,
+            options,
+            self._links,
+            self._book,
+            meet=self._meeting.reach,
+            tell=self._meeting.tell,
+            ask=self.request,
+            own=lambda: tuple(own for address in host.get_addrs() for own in dialable(str(address))),
+        )
         self._closing = False
-        host.get_network().register_notifee(Watcher(self._gone))
+        host.get_network().register_notifee(Watcher(guard.came, self._gone))
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where we can be dialled, real ports filled in, ending in /p2p/<our id>."""
-        return tuple(own for address in self.host.get_addrs() for own in dialable(str(address)))
+        return self._outside.addresses
+
+    @property
+    def standing(self) -> Standing:
+        """Whether and how others reach us."""
+        return self._outside.standing
+
+    def relays(self, peer: PeerId) -> tuple[PeerId, ...]:
+        """The relays that carry our connection to a peer; none when it is direct."""
+        return self._links.relays(peer)
 
     def peers(self) -> list[Peer]:
         """The connected peers of our network."""
-        return self._book.all()
+        return [replace(peer, score=self._guard.conduct.score(peer.peer)) for peer in self._book.all()]
+
+    # -- conduct
+
+    def blame(self, peer: PeerId, fault: Fault, times: float = 1.0) -> None:
+        """Hold a fault of `node.network.conduct` against a peer; too many, and it is banned for a while."""
+        self._guard.conduct.blame(peer, fault, times)
+
+    def banned(self) -> list[Ban]:
+        """The peers that are refused now, the latest at the end."""
+        return self._guard.conduct.bans()
+
+    async def pardon(self, peer: PeerId) -> bool:
+        """Lift a ban; whether there was one."""
+        return await self._guard.conduct.pardon(peer)
 
     # -- connections
 
@@ -113,6 +155,8 @@ class Network:
         peer, _ = parse_peer_address(address)
         if peer == self.peer_id:
             raise PeerUnreachable("that is our own address")
+        if await self.pardon(peer):  # the operator's word counts more than what it did
+            log.info("ban lifted", peer=peer)
         await self._meeting.reach(peer, (address,))
         self._keeper.want(peer, (address,))
         return peer
@@ -174,9 +218,15 @@ class Network:
         max_request_bytes: int,
         concurrency: int = 8,
         per_peer: int = PER_PEER,
+        rate: float = REQUESTS_PER_S,
+        burst: float = REQUEST_BURST,
     ) -> None:
-        """Answer requests: `handler(peer, body) -> reply`. It may raise `Refuse` or a ProtocolError to say no."""
-        slots = Slots(concurrency, per_peer)
+        """Answer requests: `handler(peer, body) -> reply`. It may raise `Refuse` or a ProtocolError to say no.
+
+        At most `concurrency` at a time and `per_peer` of one peer, which may send `burst` at once and then `rate` a
+        second.
+        """
+        slots = Slots(concurrency, per_peer, rate=rate, burst=burst)
         self._serve(protocol, handler, self._book.__contains__, max_request_bytes, slots)
 
     def serve_stream(
@@ -184,7 +234,7 @@ class Network:
     ) -> None:
         """Hold dialogues: `handler(peer, dialogue)`; the stream is closed when it returns, reset when it raises."""
         slots = Slots(concurrency, per_peer)
-        served = talker(protocol, handler, admit=self._book.__contains__, slots=slots)
+        served = talker(protocol, handler, admit=self._book.__contains__, slots=slots, conduct=self._guard.conduct)
         self.host.set_stream_handler(TProtocol(protocol), served)
 
     @asynccontextmanager
@@ -232,14 +282,20 @@ class Network:
         async def on_hello(peer: PeerId, body: bytes) -> bytes:
             return await self._meeting.on_hello(peer, body, nursery)
 
-        self._serve(HELLO, on_hello, lambda _peer: True, MAX_HELLO_BYTES, Slots(16, 2))
-        self._serve(INTRODUCE, self._meeting.on_introduce, self._book.__contains__, MAX_INTRODUCE_BYTES, Slots(16, 2))
+        seldom = Slots(16, 2, rate=1.0, burst=60.0), Slots(16, 2, rate=2.0, burst=120.0)
+        self._serve(HELLO, on_hello, lambda _peer: True, MAX_HELLO_BYTES, seldom[0])
+        self._serve(INTRODUCE, self._meeting.on_introduce, self._book.__contains__, MAX_INTRODUCE_BYTES, seldom[1])
+        await self._guard.conduct.load()
+        nursery.start_soon(self._guard.run, self._links)
         for address in self.options.bootstrap:
             peer, _ = parse_peer_address(address)
             self._keeper.want(peer, (*self._keeper.known(peer), address))
         nursery.start_soon(self._keeper.run)
         nursery.start_soon(self._keeper.feel_pulse)
         nursery.start_soon(self.dht.run)
+        reachability = self._outside.reachability
+        self.serve(DIAL_BACK, reachability.answer, max_request_bytes=MAX_BYTES, concurrency=4, per_peer=1)
+        await self._outside.run(nursery)
 
     async def close(self) -> None:
         """Close every connection before the host stops: leaving it alone leaks sockets on both sides."""
@@ -249,7 +305,9 @@ class Network:
             await self.host.close()
 
     def _serve(self, protocol: str, handler: RequestHandler, admit: Admit, most: int, slots: Slots) -> None:
-        served = answerer(protocol, handler, admit=admit, max_request_bytes=most, slots=slots)
+        served = answerer(
+            protocol, handler, admit=admit, max_request_bytes=most, slots=slots, conduct=self._guard.conduct
+        )
         self.host.set_stream_handler(TProtocol(protocol), served)
 
     async def _ensure(self, peer: PeerId) -> None:
@@ -273,11 +331,14 @@ class Network:
         return await self._links.exchange(peer, protocol, body, max_reply_bytes)
 
     def _gone(self, peer: PeerId) -> None:
+        self._outside.gone(peer)
         if not self._links.connected(peer):
             self._book.remove(peer)
             self.dht.gone(peer)
             if not self._closing:
                 self._keeper.lost(peer)
+        elif not self._closing:
+            self.gossip.rejoin(peer)
 
 
 @asynccontextmanager
@@ -286,19 +347,22 @@ async def open_network(
     identity_key: bytes,
     *,
     memory: PeerMemory | None = None,
+    bans: BanMemory | None = None,
     on_event: OnEvent | None = None,
 ) -> AsyncIterator[Network]:
     """Listen, join, and yield when ready. `identity_key` is a 32-byte Ed25519 seed.
 
-    `on_event` hears `peer.connected {peer, address, inbound}` and `peer.disconnected {peer}`; it must not block.
+    `on_event` hears `peer.connected {peer, address, inbound}`, `peer.disconnected {peer}` and
+    `peer.banned {peer, reason, ends_at, times}`; it must not block.
     A crash inside ends the caller's block with its own traceback. Raises ListenFailed, BadAddress.
     """
     listen = [parse_listen(text) for text in options.listen]
     for address in listen:
         check_port(address)
-    host = make_host(options, identity_key)
-    router, mesh = make_gossip(host)
-    network = Network(host, options, Gossip(router), memory or NoMemory(), on_event or _nobody)
+    guard = Guard(bans or NoBans(), options, on_event or _nobody)
+    host = make_host(options, identity_key, guard.conduct, guard.turnstile)
+    router, mesh = make_gossip(host, guard.conduct)
+    network = Network(host, options, Gossip(router), memory or NoMemory(), on_event or _nobody, guard)
     try:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(host.run(listen))

@@ -55,13 +55,14 @@ class Introduction(Message, frozen=True):
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """A connected peer of our network; `since` in UTC seconds."""
+    """A connected peer of our network; `since` in UTC seconds, `score` from 0 (no trouble) to -100 (banned)."""
 
     peer: PeerId
     addresses: tuple[str, ...]
     inbound: bool
     version: str
     since: int
+    score: int = 0
 
 
 class PeerMemory(Protocol):

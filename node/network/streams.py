@@ -52,6 +52,7 @@ class Dialogue:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._ahead = bytearray()
+        self._begun = False
         self.peer = PeerId(str(stream.muxed_conn.peer_id))
 
     async def send(self, body: bytes, *, timeout_s: float = IDLE_S) -> None:
@@ -79,7 +80,10 @@ class Dialogue:
             length = frame_length(header, max_bytes=max_bytes)
         except Malformed as err:
             raise ReplyTooLarge(f"{self.peer}: {err}") from err
-        return await self._take(length, timeout_s)
+        self._begun = True
+        body = await self._take(length, timeout_s)
+        self._begun = False
+        return body
 
     async def receive_into(self, target: memoryview, *, timeout_s: float) -> int:
         """Read one frame of at most the target's size into it, within `timeout_s` in all, and give its length.
@@ -97,6 +101,11 @@ class Dialogue:
         except Malformed as err:
             raise ReplyTooLarge(f"{self.peer}: {err}") from err
         return length
+
+    @property
+    def halted(self) -> bool:
+        """Whether a frame has begun to come and has not come whole."""
+        return bool(self._ahead) or self._begun
 
     def widen(self, window_bytes: int) -> None:
         """Take so much ahead of our reading; for who asks only for what he has room for."""

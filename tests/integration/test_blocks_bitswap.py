@@ -135,7 +135,7 @@ async def test_blocks_that_nobody_asked_for_are_dropped(alice: Network, bob: Net
         message.payload.add(prefix=b"\x01\x55\x13\x40", data=b"of sha2-512")
         message.payload.add(prefix=b"", data=b"of version 0")
         message.blockPresences.add(cid=b"", type=Message.DontHave)
-        stream = await bob._links._stream(alice.peer_id, PROTOCOLS[0])
+        stream = await bob._links.stream(alice.peer_id, PROTOCOLS[0])
         await send(stream, message)
         await stream.write(b"\xff\xff\xff\xff\x7f")  # a length of 34 GB
         with trio.fail_after(5):
@@ -163,7 +163,7 @@ async def test_who_asks_whether_we_have_gets_no_block(alice: Network, bob: Netwo
         message = Message()
         for cid in (here, absent):
             message.wantlist.entries.add(block=cid_bytes(cid), wantType=Message.Wantlist.Have, sendDontHave=True)
-        stream = await bob._links._stream(alice.peer_id, PROTOCOLS[0])
+        stream = await bob._links.stream(alice.peer_id, PROTOCOLS[0])
         await send(stream, message)
         with trio.fail_after(5):
             while len(heard) < 2:

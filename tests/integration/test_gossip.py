@@ -142,7 +142,7 @@ async def test_a_neighbour_that_floods_is_slowed_down_and_others_are_heard(
     await carol.subscribe(TOPIC, anything)
     await meet(alice, bob, carol)
     await listening(carol, TOPIC)
-    stream = await bob._links._stream(alice.peer_id, "/meshsub/1.2.0")
+    stream = await bob._links.stream(alice.peer_id, "/meshsub/1.2.0")
     await stream.write(bytes(200_000))  # as many empty RPCs
     await carol.publish(TOPIC, b"heard")
     assert await collect(channel, 1, 5) == [b"heard"]

@@ -75,7 +75,7 @@ async def test_a_frame_of_four_gigabytes_ends_the_connection_of_its_sender(
     """The library's own bound (16 MiB); here so that an upgrade cannot lose it."""
     bob.serve(ECHO, echo, max_request_bytes=10)
     await meet(bob, alice, carol)
-    stream = await alice._links._stream(bob.peer_id, ECHO)
+    stream = await alice._links.stream(bob.peer_id, ECHO)
     muxed = stream.muxed_stream
     await muxed.conn._write_frame(pipes.HEADER.pack(0, 0, 0, muxed.stream_id, 0xFFFFFFFF))
     await muxed.conn._write_frame(bytes(65_000))
@@ -92,7 +92,7 @@ async def test_a_writer_over_its_window_is_disconnected(alice: Network, bob: Net
     bob.serve(ECHO, echo, max_request_bytes=10)
     bob.serve_stream("/test/ignore/1", ignore)
     await meet(bob, alice, carol)
-    stream = await alice._links._stream(bob.peer_id, "/test/ignore/1")
+    stream = await alice._links.stream(bob.peer_id, "/test/ignore/1")
     (conn,) = bob.host.get_network().get_connections(alice.host.get_id())
     seen = [0]
 

@@ -19,17 +19,19 @@ class Network(Protocol):
     async def connect(self, address: str) -> PeerId: ...
     async def disconnect(self, peer: PeerId) -> None: ...
     async def ping(self, peer: PeerId, *, timeout_s: float = 5.0) -> float: ...
+    def banned(self) -> Sequence[msgspec.Struct]: ...
+    async def pardon(self, peer: PeerId) -> bool: ...
 
 
 def methods(network: Network) -> list[Method]:
-    """List, add, remove, ping."""
+    """List, add, remove, ping; who is banned, and pardon."""
 
     async def listed() -> Result:
         """The peers this node is connected with."""
         return items(network.peers())
 
     async def add(addr: Name) -> Result:
-        """Connect to a peer by its multiaddress, /ip4/…/tcp/…/p2p/…."""
+        """Connect to a peer by its multiaddress, /ip4/…/tcp/…/p2p/…; a ban is lifted."""
         return {"peer": await network.connect(addr)}
 
     async def remove(peer: Name) -> Result:
@@ -42,9 +44,19 @@ def methods(network: Network) -> list[Method]:
         seconds = await network.ping(parse_peer_id(peer))
         return {"peer": peer, "ms": round(seconds * 1000, 2)}
 
+    async def banned() -> Result:
+        """The peers that are refused for a while because they wasted our time: why, until when, how often."""
+        return items(network.banned())
+
+    async def pardon(peer: Name) -> Result:
+        """Lift the ban of a peer and forget what it did."""
+        return {"peer": peer, "lifted": await network.pardon(parse_peer_id(peer))}
+
     return [
         Method("peers.list", listed),
         Method("peers.add", add),
         Method("peers.remove", remove),
         Method("peers.ping", ping),
+        Method("peers.banned", banned),
+        Method("peers.pardon", pardon),
     ]
