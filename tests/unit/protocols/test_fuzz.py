@@ -13,6 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from node.market.kinds import KINDS, Context
+from node.network import dhtwire
 from protocols.codec import Message, decode, encode
 from protocols.demand.demand import Demand
 from protocols.envelope import open_item, sign_item
@@ -80,7 +81,17 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], Callable[[random.Ran
     found["cell"] = (unpack_cell, lambda dice: dice.choice(cells))
     found["exchange request"] = (read_request, lambda dice: valid(dice.choice(exchange), dice))
     found["exchange reply"] = (read_reply, lambda dice: valid(dice.choice(exchange), dice))
+    found["Kademlia question"] = (dhtwire.read_question, lambda dice: kademlia(dice, dhtwire.question))
+    found["Kademlia answer"] = (dhtwire.read_answer, lambda dice: kademlia(dice, dhtwire.answer))
     return found
+
+
+def kademlia(dice: random.Random, message: Callable[..., bytes]) -> bytes:
+    """A message as it is sent, without its length."""
+    peer = dhtwire.name_of(b"\x12\x20" + dice.randbytes(32))
+    contact = dhtwire.Contact(peer, tuple(f"/{host}/tcp/4780/p2p/{peer}" for host in ("ip4/10.0.0.1", "dns4/a.org")))
+    framed = message(dice.choice([dhtwire.FIND_NODE, dhtwire.GET_PROVIDERS]), dice.randbytes(34), [contact])
+    return framed[2 if framed[0] > 0x7F else 1 :]
 
 
 def attack(count: int, seed: int) -> Counter[str]:
