@@ -183,6 +183,15 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     search_price_wei: Annotated[
         Wei, why("a preview of a record, to peers who search here; found for nothing sells more than a fee earns")
     ] = Wei(0)
+    outline_records: Annotated[
+        int,
+        why(
+            "what an outline shows of an offer's records stands for so many at least: fewer are found more surely, "
+            "and told apart more easily; 0 shows no outlines",
+            ge=0,
+            le=100_000,
+        ),
+    ] = 8
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):

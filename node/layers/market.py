@@ -19,11 +19,12 @@ from node.layers.base import Base, now
 from node.layers.carriage import Carriage
 from node.layers.money import Money
 from node.market.answering import Answering
-from node.market.catalog import Catalog
+from node.market.catalog import Catalog, Space
 from node.market.demands import DemandDesk
 from node.market.erasure import Erasure
 from node.market.gossip import Gossip
 from node.market.offers import OfferPolicy, Offers
+from node.market.outlining import Outlines, Outlining
 from node.market.previews import Previews
 from node.market.profiles import Profiles
 from node.market.profiles_buying import ProfileBuyer
@@ -55,7 +56,8 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
 async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
     """Catalogue, gossip, offers, demands, search."""
     store, publications = CatalogStore(base.journal), Publications(base.journal)
-    catalog = Catalog(store, base.context, now)
+    space = Space(carriage.embedder.model_id, carriage.embedder.dim)
+    catalog = Catalog(store, base.context, now, space=space)
     gossip = Gossip(catalog, store, carriage.network, base.wallet, base.context, base.events, now)
     offers = Offers(
         shard=carriage.shard,
@@ -99,6 +101,7 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
     supply = SupplyDesk(
         shard=carriage.shard, offers=offers, gossip=gossip, events=base.events, peer=carriage.network.peer_id
     )
+    outlines = Outlines(carriage.network)
     search = Search(
         shard=carriage.shard,
         embedder=carriage.embedder,
@@ -106,6 +109,7 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
         offers=offers,
         wire=carriage.network,
         previews=Previews(money.lanes, carriage.network),
+        outlines=outlines,
         events=base.events,
     )
     Answering(
@@ -119,6 +123,12 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
         price_wei=base.settings.market.search_price_wei,
         clock=now,
     ).serve()
+    Outlining(
+        shard=carriage.shard,
+        own=publications,
+        wire=carriage.network,
+        least=base.settings.market.outline_records,
+    ).serve()
     sellers = Sellers(base.chain.reputation, now)
     await base.nursery.start(sellers.serve)
     await catalog.load()
@@ -126,6 +136,7 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
     await offers.load()
     await base.nursery.start(gossip.serve)
     await base.nursery.start(supply.serve)
+    await base.nursery.start(outlines.serve)
     profiles = await open_profiles(base, carriage, money, catalog, gossip, search)
     return Market(
         catalog=catalog,

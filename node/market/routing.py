@@ -1,8 +1,9 @@
-"""Which peers to ask: from their offers' sketches, how many of the best hits each of them probably holds. Pure.
+"""Which peers to ask: how many of the best hits each probably holds, by its offers' sketches and outlines. Pure.
 
-A region (a centroid and the records around it) is taken as normal: the cosines of its records with a query lie around
-focus · cos(query, centroid), since the mean of the records is the centroid times its focus, with the variance
-(1 - focus²) / (2 · dim). With t the score that the last of the wanted hits will have,
+A region (a centroid and the records around it, of a sketch or an outline) is taken as normal: the cosines of its
+records with a query lie around focus · cos(query, centroid), since the mean of the records is the centroid times its
+focus. Their variance is what the region's axes have along the query, and of the rest that no axis explains (all of it
+in a sketch: 1 - focus²) the part 1 / (2 · dim). With t the score that the last of the wanted hits will have,
 
     expected hits of a peer = sum over its regions of  records · P(cosine > t)
 
@@ -19,50 +20,101 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from node.market.outline import Outline
 from node.market.sketch import Vectors, dequantise
 from protocols.ids import PeerId
 from protocols.offers.offer import Offer
 from protocols.quality import PPM
 
-MAX_REGIONS = 256  # of one peer: the largest ones; more would let one peer make every query of ours slow
+NARROWEST = 1e-4  # of a region's spread: quantised directions are not more exact
+MAX_REGIONS = 512  # of one peer: the largest ones; more would let one peer make every query of ours slow
 _HALVINGS = 24  # of [-1, 1]: far below what a float32 cosine is exact to
 
 
 class Shelves(msgspec.Struct, frozen=True, eq=False):
-    """The regions of every known peer: `means` (k, dim), `records` and `spread` (k,), and whose they are (k,)."""
+    """The regions of every known peer: `means` (k, dim), `records` and `rest` (k,), and whose they are (k,); their
+    `axes` (a, dim) and of which region those are (a,).
+    """
 
     peers: tuple[PeerId, ...]
     means: Vectors
     records: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    rest: NDArray[np.float64]
     owner: NDArray[np.intp]
+    axes: Vectors
+    region: NDArray[np.intp]
 
     def usual(self, query: Vectors) -> float:
         """The mean cosine of all peers' records with a query: what a record scores that has nothing to do with it."""
         return float(self.records @ (self.means @ query) / max(self.records.sum(), 1e-9))
 
+    def spread(self, query: Vectors) -> NDArray[np.float64]:
+        """The standard deviation of each region's cosines with a query."""
+        along = np.square(self.axes @ query, dtype=np.float64)
+        told = np.bincount(self.region, weights=along, minlength=len(self.records))
+        found: NDArray[np.float64] = np.sqrt(told + self.rest / (2 * len(query)))
+        return np.maximum(found, NARROWEST)
 
-def shelve(offers: Iterable[tuple[PeerId, Offer]], dim: int) -> Shelves:
-    """The peers' offers as regions of `dim` dimensions; data offered twice by a peer counts once."""
-    by_peer: dict[PeerId, dict[bytes, Offer]] = {}
-    for peer, offer in offers:
+
+def shelve(offers: Iterable[tuple[PeerId, Offer, Outline | None]], dim: int) -> Shelves:
+    """The peers' offers as regions of `dim` dimensions, by their outlines where those are known; data offered twice by
+    a peer counts once.
+    """
+    by_peer: dict[PeerId, dict[bytes, Outline]] = {}
+    for peer, offer, known in offers:
         if all(len(centroid.vector) == dim for centroid in offer.sketch):
-            by_peer.setdefault(peer, {})[offer.root] = offer
-    rows: list[tuple[float, float, int]] = []
-    means: list[Vectors] = []
-    for index, held in enumerate(by_peer.values()):
-        regions = [(c.weight * offer.records / PPM, c) for offer in held.values() for c in offer.sketch]
-        for records, centroid in sorted(regions, key=lambda region: -region[0])[:MAX_REGIONS]:
-            focus = centroid.focus / PPM
-            means.append(dequantise(centroid.vector) * np.float32(focus))
-            rows.append((records, ((1 - focus**2) / (2 * dim)) ** 0.5, index))
-    table = np.array(rows, dtype=np.float64).reshape(-1, 3)
+            by_peer.setdefault(peer, {})[offer.root] = known or _of_sketch(offer)
+    parts = [_largest(_joined(list(held.values()), dim), MAX_REGIONS) for held in by_peer.values()]
+    whole = _joined(parts, dim)
     return Shelves(
         peers=tuple(by_peer),
-        means=np.stack(means).astype(np.float32) if means else np.zeros((0, dim), np.float32),
-        records=table[:, 0],
-        spread=np.maximum(table[:, 1], 1e-4),
-        owner=table[:, 2].astype(np.intp),
+        means=whole.means,
+        records=whole.records,
+        rest=whole.rest,
+        owner=np.repeat(np.arange(len(parts)), [len(part.records) for part in parts]).astype(np.intp),
+        axes=whole.axes,
+        region=whole.region,
+    )
+
+
+def _of_sketch(offer: Offer) -> Outline:
+    focus = np.array([centroid.focus for centroid in offer.sketch]) / PPM
+    directions = np.stack([dequantise(centroid.vector) for centroid in offer.sketch])
+    return Outline(
+        means=directions * focus[:, None].astype(np.float32),
+        records=np.array([centroid.weight for centroid in offer.sketch]) * (offer.records / PPM),
+        rest=1 - focus**2,
+        axes=np.zeros((0, directions.shape[1]), np.float32),
+        region=np.zeros(0, np.intp),
+    )
+
+
+def _joined(parts: Sequence[Outline], dim: int) -> Outline:
+    none = np.zeros(0)
+    before = np.cumsum([0, *(len(part.records) for part in parts)])
+    shifted = [part.region + at for part, at in zip(parts, before, strict=False)]
+    return Outline(
+        means=np.concatenate([np.zeros((0, dim), np.float32), *(part.means for part in parts)]),
+        records=np.concatenate([none, *(part.records for part in parts)]),
+        rest=np.concatenate([none, *(part.rest for part in parts)]),
+        axes=np.concatenate([np.zeros((0, dim), np.float32), *(part.axes for part in parts)]),
+        region=np.concatenate([none, *shifted]).astype(np.intp),
+    )
+
+
+def _largest(whole: Outline, count: int) -> Outline:
+    if len(whole.records) <= count:
+        return whole
+    kept = np.argsort(-whole.records, kind="stable")[:count]
+    place = np.full(len(whole.records), -1)
+    place[kept] = np.arange(count)
+    axes = place[whole.region] >= 0
+    return Outline(
+        means=whole.means[kept],
+        records=whole.records[kept],
+        rest=whole.rest[kept],
+        axes=whole.axes[axes],
+        region=place[whole.region[axes]],
     )
 
 
@@ -72,7 +124,7 @@ def expected_hits(
     """How many of the `wanted` best hits each peer not yet asked probably adds to those at hand (scores `known`)."""
     done = {index for index, peer in enumerate(shelves.peers) if peer in set(asked)}
     open_ = ~np.isin(shelves.owner, list(done))
-    middle, spread = shelves.means[open_] @ query, shelves.spread[open_]
+    middle, spread = shelves.means[open_] @ query, shelves.spread(query)[open_]
     records, owner = shelves.records[open_], shelves.owner[open_]
     scores = np.asarray(known, dtype=np.float64)
 

@@ -1,12 +1,13 @@
-"""Semantic search without a central index: the own shard first, then the few peers whose sketches promise most.
+"""Semantic search without a central index: the own shard first, then the few peers whose records promise most.
 
     own shard ─ scores at hand ─┐
-    sketches ───────────────────┴ who probably adds to the best hits? ─ the FIRST of them asked, in parallel
+    sketches, outlines ─────────┴ who probably adds to the best hits? ─ the FIRST of them asked, in parallel
               replies raise the bar ─ who may still add LEAST_HITS? ─ asked too, in parallel
               merged by score ─ previews that cost are bought for the best only, within the budget
 
 All under one deadline; whoever is late is left out. A peer answers from records that stand in his open offers; a hit
-that names an offer which is not his is dropped. What his sketch promised is compared with what came, and his scores
+that names an offer which is not his is dropped. The outlines of those who promise most are fetched beside the search,
+for the searches that follow. What his sketch promised is compared with what came, and his scores
 with his own previews: who promises more than he holds is asked less.
 """
 
@@ -20,9 +21,11 @@ import trio
 
 from node.embed import Embedder
 from node.market.catalog import Catalog
+from node.market.outlining import Outlines
 from node.market.ports import Events, OnOffer, Wire
 from node.market.previews import Previews
-from node.market.routing import Shelves, choose, expected_hits, shelve
+from node.market.routing import choose, expected_hits
+from node.market.shelving import Shelving
 from node.market.sketch import Vectors, quantise
 from node.market.trust import SCORES_COMPARED, Trust, overstated
 from node.network.errors import NetworkError
@@ -48,7 +51,6 @@ MOST_PEERS = 8  # asked for one query, unless the caller says otherwise
 FIRST = 2  # asked at once: their hits say how good a further peer would have to be
 LEAST_HITS = 0.2  # of the wanted hits: who probably adds less is not worth a round trip (tests/bench/search.py)
 DEADLINE_S = 5.0  # a person waits; a slow peer is worth less than a quick answer
-KEPT_SHELVES = 8  # domains whose sketches stay arranged
 
 
 Noted = Callable[[str, Vectors], None]
@@ -114,6 +116,7 @@ class Search:
         offers: OnOffer,
         wire: Wire,
         previews: Previews,
+        outlines: Outlines,
         events: Events,
     ) -> None:
         self._shard = shard
@@ -124,7 +127,7 @@ class Search:
         self._previews = previews
         self._events = events
         self._trust = Trust()
-        self._shelves: dict[str, tuple[int, Shelves]] = {}
+        self._shelving = Shelving(catalog, outlines, own=wire.peer_id, model_id=embedder.model_id, dim=embedder.dim)
         self._noted: Noted = _unnoted
 
     def on_query(self, noted: Noted) -> None:
@@ -175,35 +178,18 @@ class Search:
 
     async def _ask_around(self, asking: _Query, most: int) -> None:
         """Two waves: the second knows from the first how good a hit must be."""
-        shelves = self._arranged(asking.domain)
+        arranged = await self._shelving.of(asking.domain, asking.vector)
         with trio.move_on_after(DEADLINE_S):
             for wave in (min(FIRST, most), most - FIRST):
                 known = [found.score for _, _, found in asking.best()]
-                expected = expected_hits(asking.vector, shelves, asking.limit, known, asking.expected)
+                expected = expected_hits(asking.vector, arranged.shelves, asking.limit, known, asking.expected)
+                if not asking.expected:
+                    self._shelving.outline(arranged, expected)
                 peers = choose(expected, self._trust.factors, most=max(wave, 0), least=LEAST_HITS)
                 asking.expected |= {peer: expected[peer] for peer in peers}
                 async with trio.open_nursery() as nursery:
                     for peer in peers:
                         nursery.start_soon(self._ask, asking, peer)
-
-    def _arranged(self, domain: str) -> Shelves:
-        """The sketches of a domain's offers ("" of all), arranged anew when the catalogue has changed."""
-        known = self._shelves.get(domain)
-        if known is not None and known[0] == self._catalog.changes:
-            return known[1]
-        fitting = (
-            (listed.item.peer, listed.body)
-            for listed in self._catalog.every(Offer)
-            if listed.item.peer != self._wire.peer_id
-            and listed.body.model_id == self._embedder.model_id
-            and domain in ("", listed.body.domain)
-        )
-        shelves = shelve(fitting, self._embedder.dim)
-        self._shelves.pop(domain, None)
-        self._shelves[domain] = (self._catalog.changes, shelves)
-        if len(self._shelves) > KEPT_SHELVES:
-            self._shelves.pop(next(iter(self._shelves)))
-        return shelves
 
     async def _ask(self, asking: _Query, peer: PeerId) -> None:
         request = SearchRequest(
@@ -265,7 +251,7 @@ class Search:
             return
         shown = by_peer[doubtful][:SCORES_COMPARED]
         scores = await self._embedder.embed([one.text for one in shown]) @ asking.vector
-        usual = self._arranged(asking.domain).usual(asking.vector)
+        usual = (await self._shelving.of(asking.domain, asking.vector)).shelves.usual(asking.vector)
         if overstated([one.score for one in shown], [float(score) for score in scores], usual):
             log.warning("a peer's scores are above what its previews bear out", peer=doubtful)
             self._trust.lied(doubtful)

@@ -1,8 +1,8 @@
 """The semantic sketch: what a set of records is about, in a few kilobytes.
 
-Spherical k-means over unit vectors. A centroid travels as a direction in int8 and the length its mean had (`focus`),
-which says how closely the records stand around it. Deterministic: the same vectors give the same sketch, so a buyer can
-compare a claim with what he received.
+A centroid stands for a dozen records at least, where there are so many. It travels as a direction in int8 and the
+length its mean had (`focus`), which says how closely the records stand around it. Deterministic: the same vectors give
+the same sketch, so a buyer can compare a claim with what he received. `outline` says more to who asks.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from node.market.regions import partition
 from protocols.offers.offer import Centroid
 from protocols.quality import PPM
 
@@ -18,7 +19,7 @@ Vectors = NDArray[np.float32]  # (n, dim), rows of unit length
 # What a centroid is worth to who asks the right peers: `python -m tests.bench.search`. Twice as many find two or three
 # of a hundred hits more; 16 of 384 dimensions are 6 kB, an eighth of what an item may have.
 MAX_SKETCH = 16
-RECORDS_A_CENTROID = 12  # fewer records than this do not support a direction of their own
+RECORDS_A_CENTROID = 12  # fewer records than this do not support a direction of their own, and would be told apart
 ROUNDS = 12  # k-means on a few hundred points is settled by then
 
 
@@ -36,17 +37,15 @@ def dequantise(data: bytes) -> Vectors:
 
 def sketch(vectors: Vectors) -> list[Centroid]:
     """The centroids of (n, dim) unit vectors, heaviest first; n must be at least 1."""
-    count = max(1, min(MAX_SKETCH, len(vectors) // RECORDS_A_CENTROID))
-    centres, nearest = group(vectors, count)
-    sizes = np.bincount(nearest, minlength=len(centres))
-    sums = np.zeros_like(centres)
-    np.add.at(sums, nearest, vectors)
-    focus = np.minimum(np.linalg.norm(sums, axis=1) / np.maximum(sizes, 1), 1.0)
-    order = np.argsort(-sizes, kind="stable")
+    parts = sorted(partition(vectors, MAX_SKETCH, RECORDS_A_CENTROID), key=lambda rows: -len(rows))
+    means = [vectors[rows].mean(axis=0) for rows in parts]
     return [
-        Centroid(vector=quantise(centres[i]), weight=int(sizes[i]) * PPM // len(vectors), focus=int(focus[i] * PPM))
-        for i in order
-        if sizes[i] > 0
+        Centroid(
+            vector=quantise(mean),
+            weight=len(rows) * PPM // len(vectors),
+            focus=min(PPM, int(np.linalg.norm(mean) * PPM)),
+        )
+        for rows, mean in zip(parts, means, strict=True)
     ]
 
 

@@ -42,16 +42,24 @@ from node.journal.demands import Demands as DemandStore
 from node.journal.epochs import Epochs as EpochStore
 from node.journal.feedback import FeedbackStore
 from node.journal.model_accounts import ModelAccounts
+from node.journal.profile_purchases import ProfilePurchases
+from node.journal.profiles import ProfileStore
 from node.journal.publications import Publications
 from node.journal.transactions import Transactions
 from node.market.answering import Answering
-from node.market.catalog import Catalog
+from node.market.catalog import Catalog, Space
 from node.market.demands import DemandDesk
 from node.market.gossip import Gossip
 from node.market.kinds import Context
 from node.market.offers import OfferPolicy, Offers
+from node.market.outlining import Outlines, Outlining
 from node.market.previews import Previews
+from node.market.profiles import Profiles
+from node.market.profiles_buying import ProfileBuyer
+from node.market.profiles_desk import ProfileDesk
+from node.market.profiles_serving import ProfileCounter
 from node.market.search import Search
+from node.market.sellers import Sellers
 from node.market.supply import SupplyDesk
 from node.observe.events import EventBus
 from node.refine import Facts, RawItem, Refiner, score_record
@@ -141,6 +149,9 @@ class Trader:
         standings: Standings,
         lanes: Lanes,
         till: Till,
+        profiles: Profiles,
+        profile_buyer: ProfileBuyer,
+        profile_desk: ProfileDesk,
         events: EventBus,
     ) -> None:
         self.account = account
@@ -166,6 +177,9 @@ class Trader:
         self.standings = standings
         self.lanes = lanes
         self.till = till
+        self.profiles = profiles
+        self.profile_buyer = profile_buyer
+        self.profile_desk = profile_desk
         self.events = events
 
     async def own(self, texts: Sequence[str], domain: str = "fashion") -> None:
@@ -202,7 +216,8 @@ async def open_trader(
         shard = await enter(open_shard(folder / "shard", embedder.model_id, embedder.dim))
         context = Context(NETWORK, deployment.chain_id)
         catalog_store, publications, deals = CatalogStore(journal), Publications(journal), Deals(journal)
-        catalog = Catalog(catalog_store, context, _now)
+        space = Space(embedder.model_id, embedder.dim)
+        catalog = Catalog(catalog_store, context, _now, space=space)
         await catalog.load()
         gossip = Gossip(catalog, catalog_store, wire, account, context, events, _now)
         offers = Offers(
@@ -244,13 +259,30 @@ async def open_trader(
             journal, cover, ContractPayers(chain), chain_id=chain.chain_id, bank=bank, credit=Credit(10**24),
             clock=_now,
         )  # fmt: skip
+        outlines = Outlines(wire)
+        Outlining(shard=shard, own=publications, wire=wire, least=4).serve()
         search = Search(
             shard=shard, embedder=embedder, catalog=catalog, offers=offers, wire=wire,
-            previews=Previews(lanes, wire), events=events,
+            previews=Previews(lanes, wire), outlines=outlines, events=events,
         )  # fmt: skip
         answering = Answering(
             shard=shard, embedder=embedder, offers=offers, wire=wire, signer=account, till=till,
             accounts=ModelAccounts(journal), price_wei=preview_wei, clock=_now,
+        )  # fmt: skip
+        profiles = Profiles(
+            embedder=embedder, store=ProfileStore(journal), demands=DemandStore(journal), catalog=catalog,
+            gossip=gossip, context=context, events=events, clock=_now,
+        )  # fmt: skip
+        search.on_query(profiles.searched)
+        ProfileCounter(
+            profiles=profiles, store=ProfileStore(journal), wire=wire, signer=account, till=till, events=events
+        ).serve()
+        profile_buyer = ProfileBuyer(
+            embedder=embedder, store=ProfilePurchases(journal), purse=lanes, wire=wire, clock=_now
+        )
+        profile_desk = ProfileDesk(
+            buyer=profile_buyer, catalog=catalog, supply=supply, known=Sellers(chain.reputation, _now), wire=wire,
+            events=events, model_id=embedder.model_id,
         )  # fmt: skip
         tickets = Tickets(chain, catalog)
         gossip.on_border(Border(tickets, gossip.take).lets_in)
@@ -272,6 +304,8 @@ async def open_trader(
         stack.callback(nursery.cancel_scope.cancel)
         await nursery.start(gossip.serve)
         await nursery.start(supply.serve)
+        await nursery.start(outlines.serve)
+        await nursery.start(profiles.serve)
         await nursery.start(purchases.serve)
         await nursery.start(sales.serve)
         await nursery.start(watch.serve)
@@ -282,7 +316,8 @@ async def open_trader(
             catalog=catalog, gossip=gossip, offers=offers, purchases=purchases, sales=sales,
             batches=batches, transactions=transactions, desk=DealDesk(chain, purchases, deals, transactions),
             deals=deals, publications=publications, demands=demands, search=search, feedback=feedback,
-            rewards=rewards, standings=standings, lanes=lanes, till=till, events=events,
+            rewards=rewards, standings=standings, lanes=lanes, till=till, profiles=profiles,
+            profile_buyer=profile_buyer, profile_desk=profile_desk, events=events,
         )  # fmt: skip
 
 

@@ -27,9 +27,9 @@ def offer_of(vectors: np.ndarray, number: int) -> Offer:
     return msgspec.structs.replace(an_offer(), records=len(vectors), root=root, sketch=sketch(vectors))
 
 
-def market(peers: dict[str, np.ndarray]) -> tuple[dict[PeerId, np.ndarray], list[tuple[PeerId, Offer]]]:
+def market(peers: dict[str, np.ndarray]) -> tuple[dict[PeerId, np.ndarray], list[tuple[PeerId, Offer, None]]]:
     named = {PeerId(name): vectors for name, vectors in peers.items()}
-    return named, [(peer, offer_of(vectors, n)) for n, (peer, vectors) in enumerate(named.items())]
+    return named, [(peer, offer_of(vectors, n), None) for n, (peer, vectors) in enumerate(named.items())]
 
 
 def true_hits(query: np.ndarray, shards: dict[PeerId, np.ndarray], wanted: int) -> dict[PeerId, int]:
@@ -70,24 +70,25 @@ def test_good_hits_at_hand_lower_what_others_can_add() -> None:
 
 def test_the_same_data_offered_twice_counts_once_and_foreign_vectors_not_at_all() -> None:
     offer = offer_of(topic(1, 100, 1), 1)
-    once = shelve([(PeerId("a"), offer)], DIM)
-    twice = shelve([(PeerId("a"), offer), (PeerId("a"), msgspec.structs.replace(offer, offer_no=9))], DIM)
+    once = shelve([(PeerId("a"), offer, None)], DIM)
+    again = msgspec.structs.replace(offer, offer_no=9)
+    twice = shelve([(PeerId("a"), offer, None), (PeerId("a"), again, None)], DIM)
     assert once.records.sum() == twice.records.sum() == pytest.approx(100, abs=0.1)
-    assert shelve([(PeerId("a"), offer)], DIM * 2).peers == ()
+    assert shelve([(PeerId("a"), offer, None)], DIM * 2).peers == ()
     assert expected_hits(topic(1, 1, 9)[0], shelve([], DIM), 10) == {}
 
 
 def test_what_any_record_scores() -> None:
     vectors = np.vstack([topic(1, 100, 1), topic(2, 100, 2)])
     query = topic(1, 1, 9)[0]
-    shelves = shelve([(PeerId("a"), offer_of(vectors, 1))], DIM)
+    shelves = shelve([(PeerId("a"), offer_of(vectors, 1), None)], DIM)
     assert shelves.usual(query) == pytest.approx(float((vectors @ query).mean()), abs=0.01)
 
 
 def test_one_peer_cannot_fill_the_shelves() -> None:
     centroid = Centroid(vector=bytes([127] + [0] * (DIM - 1)), weight=62_500, focus=900_000)
     many = [msgspec.structs.replace(an_offer(), root=n.to_bytes(32, "big"), sketch=[centroid] * 16) for n in range(50)]
-    assert len(shelve([(PeerId("a"), one) for one in many], DIM).records) == MAX_REGIONS
+    assert len(shelve([(PeerId("a"), one, None) for one in many], DIM).records) == MAX_REGIONS
 
 
 def test_who_promised_more_than_came_is_asked_less_and_can_win_it_back() -> None:
