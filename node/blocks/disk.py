@@ -31,6 +31,15 @@ def write_durably(path: Path, data: bytes) -> None:
     temporary.rename(path)
 
 
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fdatasync(handle)
+    finally:
+        os.close(handle)
+
+
 def is_cid(name: str) -> bool:
     """Whether a file's name is a canonical CID."""
     try:

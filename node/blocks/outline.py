@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from node.blocks.cids import DAG_PB, RAW, cid_bytes, cid_of, cid_text, codec_of, matches
@@ -15,6 +17,7 @@ from protocols.payload import LEAF_BYTES, LINKS_PER_NODE, MAX_NODE_BYTES, Shape
 DIGEST_BYTES = 32
 MAX_CONTENT_BYTES = 1 << 40
 _RAW_PREFIX = bytes((1, RAW, 0x12, 0x20))
+_ANY_DIGEST = hashlib.sha256(b"stands for a leaf's digest in a node's template").digest()
 
 
 class NotCanonical(BadBlock):
@@ -84,10 +87,17 @@ def outline_in(root: Cid, read: Callable[[Cid], bytes | None]) -> Outline | None
 
 
 def _nodes(outline: Outline) -> list[tuple[Cid, bytes]]:
-    shape = outline.shape
-    sizes = (shape.leaf_bytes(place) for place in range(shape.leaves))
-    level = [Link(cid, size, size) for cid, size in zip(outline.leaf_cids(), sizes, strict=True)]
-    levels: list[list[tuple[Cid, bytes]]] = []
+    shape, digests = outline.shape, outline.digests
+    levels: list[list[tuple[Cid, bytes]]] = [[]]
+    level: list[Link] = []
+    for first in range(0, shape.leaves, LINKS_PER_NODE):
+        last = min(first + LINKS_PER_NODE, shape.leaves)
+        block = _bottom_node(
+            last - first, shape.leaf_bytes(last - 1), digests[first * DIGEST_BYTES : last * DIGEST_BYTES]
+        )
+        content = min(shape.size_bytes, last * LEAF_BYTES) - first * LEAF_BYTES
+        levels[0].append((cid_of(block, DAG_PB), block))
+        level.append(Link(levels[0][-1][0], len(block) + content, content))
     while len(level) > 1:
         groups = [level[start : start + LINKS_PER_NODE] for start in range(0, len(level), LINKS_PER_NODE)]
         levels.append([_node(group) for group in groups])
@@ -101,6 +111,31 @@ def _nodes(outline: Outline) -> list[tuple[Cid, bytes]]:
 def _node(group: list[Link]) -> tuple[Cid, bytes]:
     block = encode_node(group)
     return cid_of(block, DAG_PB), block
+
+
+def _bottom_node(leaves: int, last_bytes: int, digests: bytes) -> bytes:
+    """The node over leaves that are full, but for the last one."""
+    pieces = _template(leaves, last_bytes)
+    between = (digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES))
+    return b"".join(chain.from_iterable(zip(pieces, between, strict=False))) + pieces[-1]
+
+
+def _digests_in(block: bytes, leaves: int, last_bytes: int) -> bytes | None:
+    """The digests of such a node; None when it is another one."""
+    at, digests = 0, []
+    for piece in _template(leaves, last_bytes)[:-1]:
+        at += len(piece) + DIGEST_BYTES
+        digests.append(block[at - DIGEST_BYTES : at])
+    found = b"".join(digests)
+    return found if block == _bottom_node(leaves, last_bytes, found) else None
+
+
+@lru_cache(maxsize=64)
+def _template(leaves: int, last_bytes: int) -> tuple[bytes, ...]:
+    """What stands before, between and after the digests in such a node."""
+    sizes = [LEAF_BYTES] * (leaves - 1) + [last_bytes]
+    any_leaf = leaf_cid(_ANY_DIGEST)
+    return tuple(encode_node([Link(any_leaf, size, size) for size in sizes]).split(_ANY_DIGEST))
 
 
 class Drawing:
@@ -127,6 +162,8 @@ class Drawing:
 
     def add(self, block: bytes) -> None:
         """The node at place `drawn`, proven. Raises BadBlock (NotCanonical), TooLarge: the content is at fault."""
+        if self.drawn and len(self._known) == self.nodes and self._add_bottom(block):
+            return
         cid = self.next
         node = decode_block(cid, block)
         if self.drawn == 0:
@@ -141,6 +178,16 @@ class Drawing:
         else:
             self._known += node.children
         self.drawn += 1
+
+    def _add_bottom(self, block: bytes) -> bool:
+        """The quick way for the nodes over leaves, of which a large content has many."""
+        leaves, first = self._counts[self.drawn], len(self._digests) // DIGEST_BYTES
+        digests = _digests_in(block, leaves, Shape(self._size).leaf_bytes(first + leaves - 1))
+        if digests is None:
+            return False
+        self._digests += digests
+        self.drawn += 1
+        return True
 
     def outline(self) -> Outline:
         """The whole, when `drawn` is `nodes`. Raises NotCanonical."""

@@ -1,8 +1,9 @@
 """Payloads on disk: one file of content each, beside it the digests of its leaves; nothing else is needed of its tree.
 
-`ROOT.leaves` holds the size (8 bytes) and the digests, is whole from the start, and must give ROOT. `ROOT.part` is
-being written, in any order; `ROOT.data` is whole and durable. A restart looks at no journal: a leaf of a part is there
-when its bytes have its digest. Everything here blocks and runs in worker threads.
+`ROOT.leaves` holds the size (8 bytes) and the digests, and must give ROOT: one that a power cut tore goes, and its part
+with it. `ROOT.part` is being written, in any order; `ROOT.data` is whole and durable, and so are its leaves. A restart
+looks at no journal: a leaf of a part is there when its bytes have its digest. Everything here blocks and runs in worker
+threads.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from node.blocks.cids import RAW, cid_bytes
-from node.blocks.disk import Stored, is_cid, sync_folder, write_durably
+from node.blocks.disk import Stored, is_cid, sync_file, sync_folder
 from node.blocks.errors import BadBlock
 from node.blocks.outline import Outline
 from protocols.ids import Cid
@@ -25,7 +26,7 @@ _DATA, _PART, _LEAVES = ".data", ".part", ".leaves"
 _SIZE_BYTES = 8
 DIRECT_BYTES = 64 << 20  # from here on the page cache is left to those who read: it would be full of one payload
 RUN_LEAVES = 4  # leaves that are read, hashed or written at a time
-SYNC_BYTES = 64 << 20  # written between two syncs of a part: the last one then is short
+SYNC_BYTES = 8 << 20  # written between two syncs of a part, beside the writing: the last one then is short
 
 
 class Payload:
@@ -40,6 +41,7 @@ class Payload:
         self.checked = False  # since the start: a file may have gone bad on the disk
         self.have = bytearray(b"\1" if complete else b"\0") * self.shape.leaves
         self._unsynced = 0
+        self._outline_synced = complete
         self._direct = outline.shape.size_bytes >= DIRECT_BYTES
         self._places: dict[bytes, list[int]] | None = None
 
@@ -93,6 +95,9 @@ class Payload:
                 raise BadBlock(f"leaf {place} of {self.root} has other bytes than its digest says")
         if not self._write_direct(first, leaves):
             self._write_cached(first, leaves)
+        self._unsynced += sum(map(len, leaves))
+        if self._unsynced >= SYNC_BYTES:
+            self.sync()
         for place in range(first, first + len(leaves)):
             self.have[place] = 1
 
@@ -116,12 +121,17 @@ class Payload:
         handle = os.open(self.path, os.O_WRONLY)
         try:
             _write_all(handle, leaves, first * LEAF_BYTES)
-            self._unsynced += sum(map(len, leaves))
-            if self._unsynced >= SYNC_BYTES:
-                self._unsynced = 0
-                os.fdatasync(handle)
         finally:
             os.close(handle)
+
+    def sync(self) -> None:
+        """Make what is written durable, and what says which content it is."""
+        self._unsynced = 0
+        sync_file(self.path)
+        if not self._outline_synced:
+            sync_file(self.leaves_path)
+            sync_folder(self._stem.parent)
+            self._outline_synced = True
 
     def check(self) -> bool:
         """Hash what stands in the file and note which leaves are there; whether all are."""
@@ -176,10 +186,9 @@ class Payloads:
             return payload
         payload = Payload(self._folder, outline, complete=False)
         payload.checked = True  # nothing in it
-        write_durably(payload.leaves_path, outline.shape.size_bytes.to_bytes(_SIZE_BYTES, "big") + outline.digests)
+        payload.leaves_path.write_bytes(outline.shape.size_bytes.to_bytes(_SIZE_BYTES, "big") + outline.digests)
         with payload.path.open("wb") as file:
             file.truncate(outline.shape.size_bytes)
-        sync_folder(self._folder)
         self._enter(payload)
         return payload
 
@@ -202,8 +211,7 @@ class Payloads:
         if payload.complete or not all(payload.have):
             return
         part = payload.path
-        with part.open("rb") as file:
-            os.fdatasync(file.fileno())
+        payload.sync()
         payload.complete = True
         part.rename(payload.path)
         sync_folder(self._folder)
@@ -236,6 +244,9 @@ class Payloads:
     def has(self, cid: Cid) -> bool:
         raw = cid_bytes(cid)
         return raw[4:] in self._leaves if raw[1] == RAW else cid in self._nodes
+
+    def has_leaf(self, digest: bytes) -> bool:
+        return digest in self._leaves
 
     def get(self, cid: Cid) -> bytes | None:
         """A leaf, checked, or an inner node."""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from node.blocks.cids import canonical, matches
+from node.blocks.cids import RAW, canonical, cid_bytes, matches
 from node.blocks.disk import TEMPORARY, Stored, sync_folder, write_durably
 from node.blocks.marks import Marks
 from node.blocks.payloads import Payloads
@@ -31,7 +31,10 @@ class BlockStore:
         self.pinned, self.shared = Marks(folder / "pins"), Marks(folder / "shared")
         self._sweep()
         self.payloads = Payloads(folder / "payloads")
-        self._loose_bytes = sum(block.size_bytes for block in self.blocks())
+        self._loose_bytes = 0
+        self._loose_leaves: set[bytes] = set()  # the digests of raw blocks, so that thousands are quickly seen missing
+        for block in self.blocks():
+            self._count(block.cid, block.size_bytes)
 
     @property
     def size_bytes(self) -> int:
@@ -53,7 +56,7 @@ class BlockStore:
                 continue
             path.parent.mkdir(exist_ok=True)
             write_durably(path, data)
-            self._loose_bytes += len(data)
+            self._count(cid, len(data))
             folders.add(path.parent)
         for folder in folders:
             sync_folder(folder)
@@ -72,6 +75,10 @@ class BlockStore:
             return self.payloads.get(cid)
         return data
 
+    def has_leaf(self, digest: bytes) -> bool:
+        """Whether a raw block with that digest is here, as `has` but without a look at the disk."""
+        return digest in self._loose_leaves or self.payloads.has_leaf(digest)
+
     def has(self, cid: Cid) -> bool:
         return self._path(cid).exists() or self.payloads.has(cid)
 
@@ -84,6 +91,7 @@ class BlockStore:
         except FileNotFoundError:
             return
         self._loose_bytes -= size
+        self._loose_leaves.discard(cid_bytes(cid)[4:])
 
     def blocks(self) -> Iterator[Stored]:
         """Every block that has a file of its own."""
@@ -98,6 +106,12 @@ class BlockStore:
     def roots(self) -> list[Cid]:
         """What must be kept and may be had: pins and shares."""
         return [*self.pinned.all(), *self.shared.all()]
+
+    def _count(self, cid: Cid, size: int) -> None:
+        self._loose_bytes += size
+        raw = cid_bytes(cid)
+        if raw[1] == RAW:
+            self._loose_leaves.add(raw[4:])
 
     def _path(self, cid: Cid) -> Path:
         name = canonical(cid)  # also keeps path separators out
