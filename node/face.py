@@ -16,6 +16,7 @@ from node.journal.deals import Role
 from node.journal.jobs import Jobs
 from node.layers.base import now
 from node.layers.node import Node
+from node.market.catalog import Wanted
 from node.observe.health import Health, Unhealthy
 from node.observe.metrics import Metrics
 from node.rpc.dispatch import Dispatcher
@@ -48,7 +49,6 @@ from node.rpc.methods import (
 from node.rpc.registry import Registry
 from node.rpc.server import open_rpc
 from node.wallet.addresses import Standing, money_left
-from protocols.offers.offer import Offer
 
 CHAIN_S = 3.0  # the home screen does not wait longer for a chain that is slow
 
@@ -122,8 +122,8 @@ class Facts:
         return self._node.wallet.address if self._node.wallet.exists else ""
 
     def _market(self) -> dict[str, int]:
-        offers = list(self._node.market.catalog.every(Offer))
-        return {"offers_seen": len(offers), "mine": sum(one.item.signer == self.whose() for one in offers)}
+        catalog = self._node.market.catalog
+        return {"offers_seen": catalog.count(), "mine": catalog.count(Wanted(signer=self.whose()))}
 
     async def facts(self) -> dict[str, Any]:
         """peer_id, address, listen, peers, shard, wallet, block."""

@@ -114,7 +114,7 @@ class Purchases:
     async def buy(self, offer: str, max_price_wei: int) -> str:
         """Begin to buy; returns the deal's id at once. Raises NotFound, OwnOffer, WalletLocked."""
         self._transactor.require_unlocked()
-        listed = self._offer(offer)
+        listed = await self._offer(offer)
         if listed.item.signer == self._transactor.address:
             raise OwnOffer("this is your own offer")
         await self._require_funds(int(listed.body.price_wei))
@@ -147,7 +147,7 @@ class Purchases:
 
         `cells` lowers the count looked at.
         """
-        return await self._acting.sample(self._offer(offer), cells)
+        return await self._acting.sample(await self._offer(offer), cells)
 
     async def dispute(self, deal: str) -> None:
         """Examine a deal's goods again, and show the contract a cell that is not what its seller committed to.
@@ -296,11 +296,11 @@ class Purchases:
         for runner in list(self._runners.values()):
             await runner.feed(ev.Tick())
 
-    def _offer(self, offer: str) -> Listed[Offer]:
-        listed = self._catalog.get(offer, Offer)
-        if listed is None:
+    async def _offer(self, offer: str) -> Listed[Offer]:
+        found = await self._catalog.whole([offer], Offer)
+        if not found:
             raise NotFound(f"offer {offer} is not known here, or is over")
-        return listed
+        return found[0]
 
     def _bought(self, envelope: bytes) -> Listed[Offer]:
         """The offer as it was when the deal began: it may be withdrawn or expired by now."""

@@ -11,12 +11,11 @@ import numpy as np
 
 from node.feedback.rewards import Owed
 from node.journal.deals import Deals
-from node.market.catalog import Catalog
-from node.market.match import meets
+from node.market.catalog import Catalog, Wanted
+from node.market.match import terms
 from node.shard import Filter, Shard
 from protocols.demand.demand import Demand
 from protocols.ids import Address
-from protocols.offers.offer import Offer
 from protocols.quality import WEIGHTS
 from protocols.wei import parse_wei
 
@@ -81,12 +80,11 @@ class Insights:
 
     async def overview(self) -> dict[str, object]:
         """Records, offers, demands, deals and what can be claimed, in one view."""
-        offers = list(self._catalog.every(Offer))
         deals = await self._deals.newest(NEWEST_DEALS)
         return {
             "records": (await self._shard.stats()).records,
-            "offers": len(offers),
-            "own_offers": sum(listed.item.signer == self._address for listed in offers),
+            "offers": self._catalog.count(),
+            "own_offers": self._catalog.count(Wanted(signer=self._address)),
             "demands": sum(1 for _ in self._catalog.every(Demand)),
             "deals": dict(Counter(f"{deal.role} {deal.state}" for deal in deals)),
             "claimable": await self._rewards.list() if self._address else [],
@@ -102,15 +100,13 @@ class Insights:
         return {"items": sorted(figures, key=lambda figure: -figure.demands), "next": None}
 
     def _figure(self, domain: str, wants: list[Demand]) -> DemandFigure:
-        offers = [listed for listed in self._catalog.every(Offer) if listed.body.domain == domain]
-        own = [listed for listed in offers if listed.item.signer == self._address]
         prices = sorted(parse_wei(want.max_price_wei) for want in wants)
         return DemandFigure(
             domain=domain,
             demands=len(wants),
             median_price_wei=str(prices[len(prices) // 2]),
-            met=sum(any(meets(want, listed.body) for listed in offers) for want in wants),
-            met_by_own=sum(any(meets(want, listed.body) for listed in own) for want in wants),
+            met=sum(self._catalog.count(terms(want)) > 0 for want in wants),
+            met_by_own=sum(self._catalog.count(terms(want, signer=self._address)) > 0 for want in wants),
         )
 
     async def earnings(self) -> dict[str, object]:

@@ -1,14 +1,15 @@
-"""The catalogue on disk: every valid envelope that was heard, in the order of arrival.
+"""The catalogue on disk: every valid envelope that was heard, and beside it the little that a start needs of it.
 
-`seq` is the number other nodes ask from when they catch up (`/schwung/catalog/1`); `epoch` names this store, because in
-another one the same numbers mean other items. What we have read of others' stores is kept too.
+`catalog` has the envelopes, read one by one when somebody asks for them; `catalog_kept` what memory keeps (a third of
+the bytes), so that a start neither decodes envelopes nor checks their signatures again: nothing gets into these tables
+unchecked. An entry without its companion was written by an older version.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -25,42 +26,48 @@ CREATE TABLE IF NOT EXISTS catalog (
     domain      TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX IF NOT EXISTS catalog_by_expiry ON catalog (expires_at);
-CREATE INDEX IF NOT EXISTS catalog_by_domain ON catalog (domain, seq);
-CREATE TABLE IF NOT EXISTS catalog_epoch (one INTEGER PRIMARY KEY CHECK (one = 1), epoch BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS catalog_read (
-    peer    TEXT NOT NULL,
-    domain  TEXT NOT NULL,
-    epoch   BLOB NOT NULL,
-    seq     INTEGER NOT NULL,
-    read_at INTEGER NOT NULL,
-    PRIMARY KEY (peer, domain)
+CREATE TABLE IF NOT EXISTS catalog_kept (
+    seq        INTEGER PRIMARY KEY REFERENCES catalog (seq) ON DELETE CASCADE,
+    id         TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    domain     TEXT NOT NULL,
+    signer     TEXT NOT NULL,
+    peer       TEXT NOT NULL,
+    made_at    INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    size       INTEGER NOT NULL,
+    kept       BLOB,
+    mean       BLOB
 ) STRICT;
 CREATE TABLE IF NOT EXISTS followed (domain TEXT PRIMARY KEY) STRICT;
 """
 
-KEPT_CURSORS = 4_096  # of peers and domains; who was not met for longest is read from the beginning again
+T = TypeVar("T")
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """One envelope as it was heard; times are UTC seconds."""
+class Kept(msgspec.Struct, frozen=True):
+    """What a start needs of one entry. `kept` is None where the envelope itself is kept; times are UTC seconds.
 
-    seq: int
+    `mean` is a vector of float32 in the embedding space that was in use when it was written.
+    """
+
     id: str
     kind: str
-    raw: bytes
-    expires_at: int
-    received_at: int
     domain: str
+    signer: str
+    peer: str
+    made_at: int
+    expires_at: int
+    size: int
+    kept: bytes | None
+    mean: bytes | None
 
 
 class Arrival(msgspec.Struct, frozen=True):
     """An envelope that is to be kept, and the ids that it makes obsolete."""
 
-    id: str
-    kind: str
-    domain: str
     raw: bytes
-    expires_at: int
+    kept: Kept
     replaces: tuple[str, ...] = ()
 
 
@@ -76,33 +83,49 @@ class CatalogStore:
         def run(conn: sqlite3.Connection) -> set[str]:
             new: set[str] = set()
             for one in arrivals:
+                kept = one.kept
                 cursor = conn.execute(
                     "INSERT INTO catalog (id, kind, raw, expires_at, received_at, domain) VALUES (?, ?, ?, ?, ?, ?) "
                     "ON CONFLICT (id) DO NOTHING",
-                    (one.id, one.kind, one.raw, one.expires_at, now, one.domain),
+                    (kept.id, kept.kind, one.raw, kept.expires_at, now, kept.domain),
                 )
                 if cursor.rowcount:
-                    new.add(one.id)
-                    conn.executemany("DELETE FROM catalog WHERE id = ?", [(id,) for id in one.replaces])
+                    new.add(kept.id)
+                    _keep(conn, cursor.lastrowid or 0, kept)
+                    _remove(conn, one.replaces)
             return new
 
         return await self._journal.write(run)
 
-    async def page(self, after: int, limit: int) -> list[Entry]:
-        """The entries that follow sequence number `after`, oldest first."""
-        return await self._rows("SELECT * FROM catalog WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
+    async def page(self, after: int, limit: int) -> list[tuple[int, Kept, bytes]]:
+        """What a start needs of the entries that follow number `after`, oldest first: number, companion, envelope.
 
-    async def index(self, domain: str, after: int, limit: int) -> tuple[list[str], int]:
-        """The ids of a domain that follow `after` (a number never reached counts as 0), and where to go on."""
+        The envelope comes only where it is itself what is kept (else b"").
+        """
+        sql = (
+            "SELECT k.seq, k.id, k.kind, k.domain, k.signer, k.peer, k.made_at, k.expires_at, k.size, k.kept, k.mean, "
+            "CASE WHEN k.kept IS NULL THEN (SELECT raw FROM catalog WHERE seq = k.seq) ELSE x'' END "
+            "FROM catalog_kept k WHERE k.seq > ? ORDER BY k.seq LIMIT ?"
+        )
+        rows = await self._journal.read(lambda conn: conn.execute(sql, (after, limit)).fetchall())
+        return [(row[0], Kept(*row[1:11]), row[11]) for row in rows]
 
-        def run(conn: sqlite3.Connection) -> list[sqlite3.Row]:
-            last = conn.execute("SELECT seq FROM sqlite_sequence WHERE name = 'catalog'").fetchone()
-            start = after if last is not None and after <= last[0] else 0
-            sql = "SELECT seq, id FROM catalog WHERE domain = ? AND seq > ? ORDER BY seq LIMIT ?"
-            return conn.execute(sql, (domain, start, limit)).fetchall()
+    async def bare(self, limit: int) -> list[tuple[str, bytes]]:
+        """Entries that have no companion yet: id and envelope."""
+        sql = "SELECT id, raw FROM catalog WHERE seq NOT IN (SELECT seq FROM catalog_kept) ORDER BY seq LIMIT ?"
+        rows = await self._journal.read(lambda conn: conn.execute(sql, (limit,)).fetchall())
+        return [(row[0], row[1]) for row in rows]
 
-        rows = await self._journal.read(run)
-        return [row[1] for row in rows], rows[-1][0] if rows else after
+    async def accompany(self, companions: Sequence[Kept]) -> None:
+        """Write, or write anew, what a start needs of entries."""
+
+        def run(conn: sqlite3.Connection) -> None:
+            for kept in companions:
+                row = conn.execute("SELECT seq FROM catalog WHERE id = ?", (kept.id,)).fetchone()
+                if row is not None:
+                    _keep(conn, row[0], kept)
+
+        await self._journal.write(run)
 
     async def envelopes(self, ids: Sequence[str], max_bytes: int) -> tuple[list[bytes], int]:
         """The envelopes of the first ids, without those that are gone, and how many ids these were: at least one."""
@@ -121,43 +144,19 @@ class CatalogStore:
 
         return await self._journal.read(run)
 
-    async def epoch(self) -> bytes:
-        """The 16 bytes that name this store."""
+    async def each(self, ids: Sequence[str], look: Callable[[str, bytes], T]) -> list[T]:
+        """What `look` finds in the envelopes that are there, in this order; it runs in the reader's thread."""
 
-        def run(conn: sqlite3.Connection) -> bytes:
-            conn.execute("INSERT INTO catalog_epoch VALUES (1, ?) ON CONFLICT DO NOTHING", (os.urandom(16),))
-            return bytes(conn.execute("SELECT epoch FROM catalog_epoch").fetchone()[0])
+        def run(conn: sqlite3.Connection) -> list[T]:
+            sql = "SELECT raw FROM catalog WHERE id = ?"
+            rows = ((id, conn.execute(sql, (id,)).fetchone()) for id in ids)
+            return [look(id, row[0]) for id, row in rows if row is not None]
 
-        return await self._journal.write(run)
+        return await self._journal.read(run)
 
-    async def cursor(self, peer: str, domain: str) -> tuple[bytes, int]:
-        """Up to where a peer's store was read: its epoch and number; (b"", 0) for one not met."""
-        sql = "SELECT epoch, seq FROM catalog_read WHERE peer = ? AND domain = ?"
-        row = await self._journal.read(lambda conn: conn.execute(sql, (peer, domain)).fetchone())
-        return (b"", 0) if row is None else (bytes(row[0]), row[1])
-
-    async def read_up_to(self, peer: str, domain: str, epoch: bytes, seq: int, now: int) -> None:
-        """Remember where to go on with a peer's store."""
-
-        def run(conn: sqlite3.Connection) -> None:
-            conn.execute("INSERT OR REPLACE INTO catalog_read VALUES (?, ?, ?, ?, ?)", (peer, domain, epoch, seq, now))
-            conn.execute(
-                "DELETE FROM catalog_read WHERE rowid IN "
-                "(SELECT rowid FROM catalog_read ORDER BY read_at DESC LIMIT -1 OFFSET ?)",
-                (KEPT_CURSORS,),
-            )
-
-        await self._journal.write(run)
-
-    async def place(self, domains: Sequence[tuple[str, str]]) -> None:
-        """Note the domains of entries that an older version kept without: (id, domain)."""
-        sql = "UPDATE catalog SET domain = ? WHERE id = ?"
-        rows = [(domain, id) for id, domain in domains]
-        await self._journal.write(lambda conn: conn.executemany(sql, rows) and None)
-
-    async def remove(self, id: str) -> None:
-        """Drop an envelope; one of ours that was withdrawn does not come back from peers."""
-        await self._journal.write(lambda conn: conn.execute("DELETE FROM catalog WHERE id = ?", (id,)))
+    async def remove(self, *ids: str) -> None:
+        """Drop envelopes; one of ours that was withdrawn does not come back from peers."""
+        await self._journal.write(lambda conn: _remove(conn, ids))
 
     async def expire(self, now: int) -> int:
         """Drop what expired; returns how many."""
@@ -174,6 +173,11 @@ class CatalogStore:
         sql = "SELECT domain FROM followed ORDER BY domain"
         return await self._journal.read(lambda conn: [row[0] for row in conn.execute(sql)])
 
-    async def _rows(self, sql: str, values: tuple[int, ...]) -> list[Entry]:
-        rows = await self._journal.read(lambda conn: conn.execute(sql, values).fetchall())
-        return [Entry(*row) for row in rows]
+
+def _keep(conn: sqlite3.Connection, seq: int, kept: Kept) -> None:
+    values = (seq, *msgspec.structs.astuple(kept))
+    conn.execute("INSERT OR REPLACE INTO catalog_kept VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+
+def _remove(conn: sqlite3.Connection, ids: Sequence[str]) -> None:
+    conn.executemany("DELETE FROM catalog WHERE id = ?", [(id,) for id in ids])

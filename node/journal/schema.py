@@ -40,6 +40,12 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE demands ADD COLUMN domain TEXT NOT NULL DEFAULT '';
     ALTER TABLE demands ADD COLUMN max_price_wei TEXT NOT NULL DEFAULT '0';
     """,
+    # neighbours' catalogues are compared, no longer read by number
+    """
+    DROP TABLE IF EXISTS catalog_read;
+    DROP TABLE IF EXISTS catalog_epoch;
+    DROP INDEX IF EXISTS catalog_by_domain;
+    """,
 )
 
 VERSION = len(MIGRATIONS) + 1

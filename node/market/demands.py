@@ -14,7 +14,7 @@ from node.market.catalog import Catalog, Listed
 from node.market.errors import NotFound, NotMine
 from node.market.gossip import Gossip
 from node.market.kinds import Body, Context
-from node.market.match import Match, Weigh, equal, meets, rank
+from node.market.match import Match, Weigh, equal, meets, rank, terms
 from node.market.noise import perturb
 from node.market.ports import Events
 from node.market.sketch import Vectors, closeness, dequantise, quantise
@@ -27,6 +27,8 @@ from protocols.offers.offer import Offer
 from protocols.wei import parse_wei
 
 log = structlog.get_logger(__name__)
+
+MOST_MATCHES = 200
 
 
 class DemandDesk:
@@ -104,9 +106,11 @@ class DemandDesk:
             raise NotFound(f"demand {demand} is not known here, or is over")
         return listed
 
-    def matches(self, demand: str) -> list[Match]:
-        """The known offers that meet a demand, best first. Raises NotFound."""
-        return rank(self.get(demand).body, self._catalog.every(Offer), self._weigh)
+    async def matches(self, demand: str) -> list[Match]:
+        """Of the known offers that meet a demand the nearest, best first. Raises NotFound."""
+        wanted = self.get(demand).body
+        near = await self._catalog.nearest(dequantise(wanted.vector), wanted.model_id, MOST_MATCHES, terms(wanted))
+        return rank([Match(listed, score) for listed, score in near], self._weigh)
 
     def weigh_by(self, weigh: Weigh) -> None:
         """Let what buyers say of offers count in the order of matches."""

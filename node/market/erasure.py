@@ -243,8 +243,8 @@ class Erasure:
     def _listed(self, dataset: int) -> list[Listed[Offer]]:
         return [
             listed
-            for listed in self._catalog.every(Offer)
-            if dataset and listed.body.dataset == dataset and listed.item.signer == self._transactor.address
+            for listed in self._catalog.every(Offer, signer=self._transactor.address)
+            if dataset and listed.body.dataset == dataset
         ]
 
     async def _undo(self, key: str, call: Call, *, needed: bool) -> str:

@@ -73,7 +73,6 @@ class Gossip:
             wire=wire,
             domains=lambda: self.domains,
             admit=self._admit,
-            clock=clock,
         )
 
     def on_item(self, heard: Heard) -> None:
@@ -182,8 +181,8 @@ class Gossip:
                 return
             await self._admit(batch)
 
-    async def _admit(self, heard: Sequence[tuple[bytes, PeerId | None]]) -> None:
-        """Keep what is valid, new and let in by the guards; tell of it."""
+    async def _admit(self, heard: Sequence[tuple[bytes, PeerId | None]], domain: str = "") -> None:
+        """Keep what is valid, new, of the domain (if one is given) and let in by the guards; tell of it."""
         fresh: list[Listed[Body]] = []
         for raw, author in heard:
             await trio.lowlevel.checkpoint()  # a signature takes a tenth of a millisecond, a page has hundreds
@@ -192,8 +191,12 @@ class Gossip:
             except ProtocolError as err:
                 log.debug("item not kept", peer=author, kind=err.kind, reason=str(err))
                 continue
-            if not self._catalog.knows(found.item.id) and all([await guard(found) for guard in self._guards]):
+            if self._catalog.knows(found.item.id) or domain not in ("", found.body.domain):
+                continue
+            if all([await guard(found) for guard in self._guards]):
                 fresh.append(found)
+            else:
+                self._catalog.put_off(found.item.id)
         for listed in await self._catalog.keep(fresh):
             self._tell(listed)
 

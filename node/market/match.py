@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from node.market.catalog import Listed
-from node.market.sketch import closeness, dequantise
+from node.market.catalog import Listed, Wanted
 from protocols.demand.demand import Demand
 from protocols.offers.offer import Offer
 from protocols.wei import parse_wei
@@ -36,8 +35,12 @@ def equal(offer: str) -> float:
     return 1.0
 
 
-def rank(demand: Demand, offers: Iterable[Listed[Offer]], weigh: Weigh = equal) -> list[Match]:
-    """The offers that meet a demand, best first: by score, weighed by what buyers say of them; equals by price."""
-    vector = dequantise(demand.vector)
-    found = [Match(listed, closeness(vector, listed.body.sketch)) for listed in offers if meets(demand, listed.body)]
+def terms(demand: Demand, signer: str | None = None) -> Wanted:
+    """What `meets` asks for, as the catalogue is asked; of all offers, or of one signer's."""
+    price_wei = parse_wei(demand.max_price_wei)
+    return Wanted(domain=demand.domain, model_id=demand.model_id, max_price_wei=price_wei, signer=signer)
+
+
+def rank(found: Iterable[Match], weigh: Weigh = equal) -> list[Match]:
+    """Matches, best first: by score, weighed by what buyers say of the offers; equals by price."""
     return sorted(found, key=lambda m: (-m.score * weigh(m.offer.item.id), parse_wei(m.offer.body.price_wei)))

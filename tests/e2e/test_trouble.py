@@ -21,13 +21,13 @@ import trio
 from node.devnet.processes import Processes
 from protocols.catalog.messages import (
     ITEMS,
-    MAX_INDEX_BYTES,
     MAX_REPLY_BYTES,
+    MAX_TREE_BYTES,
     PROTOCOL,
-    CatalogIndex,
-    CatalogRequest,
     Items,
     ItemsRequest,
+    TreeReply,
+    TreeRequest,
 )
 from protocols.codec import decode, encode
 from protocols.envelope import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, Envelope, Item, open_item, sign_item
@@ -233,9 +233,9 @@ def meet(stall: Stall, lie: Lie) -> Item:
 
 async def offers_of(network: Network, peer: str) -> dict[str, Item]:
     """A peer's offers by title, read from its catalogue as any neighbour may."""
-    request = encode(CatalogRequest(domain=DOMAIN))
-    raw = await network.request(PeerId(peer), PROTOCOL, request, timeout_s=10, max_reply_bytes=MAX_INDEX_BYTES)
-    wanted = encode(ItemsRequest(ids=decode(raw, CatalogIndex, max_bytes=MAX_INDEX_BYTES).ids))
+    request = encode(TreeRequest(domain=DOMAIN, prefixes=[""]))
+    raw = await network.request(PeerId(peer), PROTOCOL, request, timeout_s=10, max_reply_bytes=MAX_TREE_BYTES)
+    wanted = encode(ItemsRequest(ids=decode(raw, TreeReply, max_bytes=MAX_TREE_BYTES).nodes[0].ids))
     raw = await network.request(PeerId(peer), ITEMS, wanted, timeout_s=10, max_reply_bytes=MAX_REPLY_BYTES)
     page = decode(raw, Items, max_bytes=MAX_REPLY_BYTES)
     items = [open_item(envelope, chain_id=CHAIN_ID, author=None) for envelope in page.envelopes]

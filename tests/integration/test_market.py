@@ -134,7 +134,7 @@ async def test_a_want_meets_an_offer_and_its_text_stays_at_home(place: Place) ->
             with trio.fail_after(10):
                 event = await anext(aiter(matches))
         assert (event.data["demand"], event.data["offer"]) == (want.item.id, offer)
-        assert [match.offer.item.id for match in bob.demands.matches(want.item.id)] == [offer]
+        assert [match.offer.item.id for match in await bob.demands.matches(want.item.id)] == [offer]
         await heard(alice, want.item.id, Demand)
         raw = alice.catalog.get(want.item.id, Demand)
         assert raw is not None
@@ -142,7 +142,7 @@ async def test_a_want_meets_an_offer_and_its_text_stays_at_home(place: Place) ->
         assert alice.demands.text_of(want.item.id) == ""
         await bob.demands.withdraw(want.item.id)
         with pytest.raises(NotFound):
-            bob.demands.matches(want.item.id)
+            await bob.demands.matches(want.item.id)
 
 
 async def test_a_want_is_held_against_records_that_are_on_no_offer_yet(place: Place) -> None:
@@ -195,7 +195,9 @@ async def test_only_who_paid_rates_is_rewarded_once_and_moves_the_price(place: P
         await heard(bob, rival.item.id, Offer)
         await heard(bob, want.item.id, Demand)
         await bob.standings.read()
-        assert [m.offer.item.id for m in bob.demands.matches(want.item.id)] == [rival.item.id, offer], "rated below"
+        assert [m.offer.item.id for m in await bob.demands.matches(want.item.id)] == [rival.item.id, offer], (
+            "rated below"
+        )
         for trader, lesson in ((alice, 0.5 + 1 / 3), (bob, 0.0)):  # his last word, and he does not train on it again
             await trader.standings.read()
             assert trader.standings.weight(offer) < 1

@@ -41,7 +41,7 @@ def methods(
 
     async def matches(demand: Name, limit: Limit = 20) -> Result:
         """The offers that meet a demand, best first; `own` is what this node has for it, also on no offer."""
-        found = items([offers.view(one.offer, whose(), one.score) for one in desk.matches(demand)[:limit]])
+        found = items([offers.view(one.offer, whose(), one.score) for one in (await desk.matches(demand))[:limit]])
         return {**found, "own": msgspec.to_builtins(await supply.of(desk.get(demand).body))}
 
     async def withdraw(demand: Name) -> Result:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from contracts.bindings.reputation import Facts
 from node.embed import Embedder
 from node.feedback.standing import Standings
-from node.market.catalog import Catalog, Listed
+from node.market.catalog import Catalog, Listed, Wanted
 from node.market.draft import Filter
 from node.market.offers import Offers
 from node.market.sellers import Sellers
@@ -21,6 +22,7 @@ from node.rpc.values import Amount, Domain, Limit, Name, Result, Text, page, sho
 from protocols.offers.offer import Offer
 
 NEAREST_MOST = 1_000  # of a query, when one pages through them
+Parts = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
 def methods(
@@ -57,35 +59,43 @@ def methods(
         query: Text | None = None,
         limit: Limit = 100,
         after: Name | None = None,
+        licence: Name | None = None,
+        max_price: Amount | None = None,
+        min_quality: Parts | None = None,
     ) -> Result:
         """Open offers, newest first; with `query` the nearest in meaning first, less so of who lost disputes.
 
         What buyers say weighs in: five stars against one are worth a tenth of a score. Only ratings count whose ticket
         the chain confirms; `stars` is their mean, drawn towards 3 while they are few.
 
-        A domain that is asked about is followed from then on.
+        `min_quality` is the overall quality (ppm). A domain that is asked about is followed from then on.
         """
         if domain is not None:
             await look_into(domain)
         own = whose()
 
-        def fits(one: Listed[Offer]) -> bool:
-            return domain in (None, one.body.domain) and (mine is None or (one.item.signer == own) is mine)
-
+        wanted = Wanted(
+            domain=domain,
+            licence=licence,
+            max_price_wei=None if max_price is None else int(max_price),
+            min_quality_ppm=min_quality,
+            signer=own if mine else None,
+            stranger=own if mine is False else None,
+        )
         scores: dict[str, float] = {}
         if query is None:
-            found = [one for one in catalog.every(Offer) if fits(one)]
+            kept = await catalog.newest(limit + 1, wanted, after)
         else:
             (vector,) = await embedder.embed([query], query=True)
             count = limit + 1 if after is None else NEAREST_MOST
-            near = catalog.nearest(vector, embedder.model_id, domain, count, fits)
+            near = await catalog.nearest(vector, embedder.model_id, count, wanted)
             scores = {
                 one.item.id: score * sellers.weight(one.item.signer) * standings.weight(one.item.id)
                 for one, score in near
             }
             found = [one for one, _ in near]
-        found.sort(key=lambda one: (-scores.get(one.item.id, 0.0), -one.body.created_at, one.item.id))
-        kept = list(_behind(found, after))[: limit + 1]
+            found.sort(key=lambda one: (-scores[one.item.id], -one.body.created_at, one.item.id))
+            kept = list(_behind(found, after))[: limit + 1]
         views = [
             {
                 **view(one, whose(), scores.get(one.item.id)),

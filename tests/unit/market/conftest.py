@@ -9,13 +9,15 @@ import trio
 
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
-from node.market.catalog import Catalog
+from node.market.catalog import Catalog, Space
 from node.market.gossip import Gossip
 from node.market.kinds import Context
 from node.observe.events import EventBus
 from protocols.ids import PeerId
-from tests.support.items import CHAIN_ID, NETWORK, NOW, Purse
+from tests.support.items import CHAIN_ID, NETWORK, NOW, Purse, an_offer
 from tests.support.wire import Hub, Wire
+
+DIM = 32  # of the embedding space that these nodes rank in
 
 
 class Stall:
@@ -27,7 +29,7 @@ class Stall:
         self.purse = purse
         self.context = Context(NETWORK, CHAIN_ID)
         self.events = EventBus()
-        self.catalog = Catalog(store, self.context, lambda: self.now)
+        self.catalog = Catalog(store, self.context, lambda: self.now, space=Space(an_offer().model_id, DIM))
         self.gossip = Gossip(self.catalog, store, wire, purse, self.context, self.events, lambda: self.now)
 
 

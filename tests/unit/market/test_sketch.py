@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from node.market.catalog import Listed
-from node.market.match import meets, rank
+from node.market.match import Match, meets, rank
 from node.market.sketch import MAX_SKETCH, closeness, dequantise, quantise, sketch
 from protocols.quality import PPM
 from tests.support.items import ALICE, Purse, a_demand, an_offer, signed
@@ -63,4 +63,6 @@ def test_matches_come_best_first_and_cheap_first_among_equals() -> None:
     dear = an_offer(offer_no=2)
     cheap = an_offer(offer_no=3, price_wei="1")
     listed = [Listed(item=signed(o, purse, ALICE), body=o) for o in (far, dear, cheap)]
-    assert [m.offer.body.offer_no for m in rank(a_demand(), listed)] == [3, 2, 1]
+    vector = dequantise(a_demand().vector)
+    found = [Match(one, closeness(vector, one.body.sketch)) for one in listed]
+    assert [m.offer.body.offer_no for m in rank(found)] == [3, 2, 1]

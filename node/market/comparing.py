@@ -1,0 +1,213 @@
+"""Comparing a domain with one neighbour: down his tree where it differs from ours, and what is missing fetched.
+
+    root digest as ours, or as when all below was dealt with ──▶ done, one small request
+    digests of 16 nodes ──▶ those that differ, the same way
+    ids of a leaf ──▶ those we miss: claimed, so that nobody else is asked for them, fetched, examined, kept
+
+A leaf is dealt with when everything in it is known, or was refused by rule. What still differs then (we have more, or
+keep something out) is remembered by its digest, so that it costs nothing until the neighbour's digest changes or a
+refused item is worth another look.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+
+from node.market.catalog import Catalog
+from node.market.ports import Wire
+from node.market.tree import DIGITS, EMPTY, inner_digest, leaf_digest
+from protocols.catalog.messages import (
+    FANOUT,
+    ITEMS,
+    MAX_ITEMS,
+    MAX_PREFIXES,
+    MAX_REPLY_BYTES,
+    MAX_TREE_BYTES,
+    PROTOCOL,
+    Items,
+    ItemsRequest,
+    Node,
+    TreeReply,
+    TreeRequest,
+)
+from protocols.codec import decode, encode
+from protocols.envelope import MAX_ENVELOPE_BYTES, Envelope
+from protocols.errors import ProtocolError
+from protocols.ids import Address, PeerId, item_id
+
+TIMEOUT_S = 15.0
+MAX_NODES = 32_768  # of one visit: a domain of 500,000 ids, or what one peer can make us read in one go
+MAX_DEALT_WITH = 4_096  # digests remembered of a neighbour and domain: 1 MB
+WASTED_PAGES = 3  # with less than half of what was listed
+SOON_S = 5.0  # when others were just asked for what is missing
+
+Admit = Callable[[Sequence[tuple[bytes, PeerId | None]], str], Awaitable[None]]
+
+
+class WastesTime(Exception):  # says what a neighbour does
+    """A neighbour listed what he does not have, or a tree that is none."""
+
+
+class Stock:
+    """What all comparisons share: the own catalogue, the way to others, and who is asked for what."""
+
+    def __init__(self, catalog: Catalog, wire: Wire, admit: Admit) -> None:
+        self.catalog = catalog
+        self.wire = wire
+        self.admit = admit
+        self.claimed: set[str] = set()
+
+
+class Reading:
+    """One domain as one neighbour has it."""
+
+    def __init__(self, stock: Stock, peer: PeerId, domain: str) -> None:
+        self._stock = stock
+        self._peer = peer
+        self._domain = domain
+        self._dealt_with: dict[str, tuple[bytes, float]] = {}  # prefix -> his digest, until when it is good (UTC)
+        self._nodes = 0
+        self._wasted = 0
+
+    async def read(self) -> float:
+        """Fetch what is missing here. Seconds until something is worth another look (inf: until he has news).
+
+        Raises NetworkError, ProtocolError, WastesTime.
+        """
+        self._nodes = self._wasted = 0
+        seen: dict[str, tuple[bytes, float]] = {}
+        levels: list[list[str]] = [[""]]
+        while levels:
+            prefixes, levels[-1] = levels[-1][:MAX_PREFIXES], levels[-1][MAX_PREFIXES:]
+            if not levels[-1]:
+                levels.pop()
+            if prefixes:
+                below = await self._compare(prefixes, seen)
+                levels.append(below) if below else None
+        return self._note(seen)
+
+    async def _compare(self, prefixes: list[str], seen: dict[str, tuple[bytes, float]]) -> list[str]:
+        """Ask for some nodes and fetch what leaves among them have; the prefixes below that differ."""
+        tree = self._stock.catalog.tree(self._domain)
+        below: list[str] = []
+        leaves: dict[str, list[str]] = {}
+        for prefix, node in zip(prefixes, await self._ask(prefixes), strict=True):
+            _check(prefix, node)
+            seen[prefix] = (node.digest, math.inf)
+            for digit, digest in zip(DIGITS, node.children, strict=False):
+                child = prefix + digit
+                if digest not in (tree.digest(child), EMPTY) and not self._is_dealt_with(child, digest):
+                    below.append(child)
+            if node.ids:
+                leaves[prefix] = [id.hex() for id in node.ids]
+        await self._fetch([id for ids in leaves.values() for id in ids])
+        for prefix, ids in leaves.items():
+            seen[prefix] = (seen[prefix][0], self._good_until(ids))
+        return below
+
+    async def _ask(self, prefixes: Sequence[str]) -> list[Node]:
+        self._nodes += len(prefixes)
+        if self._nodes > MAX_NODES:
+            raise WastesTime(f"a tree of more than {MAX_NODES} nodes")
+        unless = []
+        if list(prefixes) == [""]:
+            unless.append(self._stock.catalog.tree(self._domain).digest(""))
+            if (known := self._dealt_with.get("")) is not None and self._is_dealt_with("", known[0]):
+                unless.append(known[0])
+        request = encode(TreeRequest(domain=self._domain, prefixes=list(prefixes), unless=unless))
+        raw = await self._request(PROTOCOL, request, MAX_TREE_BYTES)
+        nodes = decode(raw, TreeReply, max_bytes=MAX_TREE_BYTES).nodes
+        if len(nodes) != len(prefixes):
+            raise WastesTime(f"{len(nodes)} nodes, {len(prefixes)} were asked for")
+        if unless and nodes[0].digest in unless:
+            return [Node(digest=EMPTY)]
+        return nodes
+
+    async def _fetch(self, ids: Sequence[str]) -> None:
+        """The envelopes of those that are missing, some hundred at a time; others may take their share meanwhile."""
+        missing = [id for id in ids if self._stock.catalog.misses(id)]
+        while missing:
+            free = [id for id in missing if id not in self._stock.claimed and self._stock.catalog.misses(id)]
+            mine, missing = free[:MAX_ITEMS], free[MAX_ITEMS:]
+            if not mine:
+                return
+            self._stock.claimed.update(mine)
+            try:
+                await self._fetch_claimed(mine)
+            finally:
+                self._stock.claimed.difference_update(mine)
+
+    async def _fetch_claimed(self, ids: list[str]) -> None:
+        while ids:
+            request = encode(ItemsRequest(ids=[bytes.fromhex(id) for id in ids]))
+            reply = decode(await self._request(ITEMS, request, MAX_REPLY_BYTES), Items, max_bytes=MAX_REPLY_BYTES)
+            asked = set(ids[: reply.looked_at])
+            found = [raw for raw in reply.envelopes if _id_of(raw) in asked]
+            await self._stock.admit([(raw, None) for raw in found], self._domain)
+            self._judge(asked, found, len(reply.envelopes))
+            ids = ids[reply.looked_at :]
+
+    def _judge(self, asked: set[str], found: list[bytes], sent: int) -> None:
+        """Something may have gone or turned out unfit since he listed it; again and again most of it is a lie."""
+        if sent > len(found):
+            raise WastesTime("items that nobody asked for")
+        left = sum(self._stock.catalog.misses(id) for id in asked)
+        if 2 * left > len(asked):
+            self._wasted += 1
+        if self._wasted >= WASTED_PAGES:
+            raise WastesTime("items are listed and not delivered")
+
+    async def _request(self, protocol: str, body: bytes, most: int) -> bytes:
+        return await self._stock.wire.request(self._peer, protocol, body, timeout_s=TIMEOUT_S, max_reply_bytes=most)
+
+    # --- what is dealt with ---
+
+    def _is_dealt_with(self, prefix: str, digest: bytes) -> bool:
+        known = self._dealt_with.get(prefix)
+        return known is not None and known[0] == digest and self._stock.catalog.now < known[1]
+
+    def _good_until(self, ids: Sequence[str]) -> float:
+        """Until when a leaf with these ids needs no look: some are with others now, some were put off."""
+        catalog = self._stock.catalog
+        if any(catalog.misses(id) for id in ids):
+            return catalog.now + SOON_S
+        return min((catalog.missed_at(id) for id in ids if not catalog.knows(id)), default=math.inf)
+
+    def _note(self, seen: dict[str, tuple[bytes, float]]) -> float:
+        """Remember what still differs; seconds until something below is worth another look."""
+        tree, now = self._stock.catalog.tree(self._domain), self._stock.catalog.now
+        kept = {prefix: known for prefix, known in self._dealt_with.items() if now < known[1]}
+        for prefix in sorted(seen, key=len, reverse=True):
+            digest, until = seen[prefix]
+            below = [kept[prefix + digit][1] for digit in DIGITS if prefix + digit in kept]
+            if digest == EMPTY:
+                continue
+            if digest == tree.digest(prefix):
+                kept.pop(prefix, None)
+            else:
+                kept[prefix] = (digest, min([until, *below]))
+        if len(kept) > MAX_DEALT_WITH:
+            kept = {}
+        self._dealt_with = kept
+        return max(min((until for _, until in kept.values()), default=math.inf) - now, 0.0)
+
+
+def _check(prefix: str, node: Node) -> None:
+    """Whether a node is what it says. Raises WastesTime."""
+    ids = [id.hex() for id in node.ids]
+    if ids and not (not node.children and ids == sorted(set(ids)) and all(id.startswith(prefix) for id in ids)):
+        raise WastesTime("a leaf that is none")
+    if node.children and len(node.children) != FANOUT:
+        raise WastesTime("a node with too few below it")
+    if node.digest != (inner_digest(node.children) if node.children else leaf_digest(node.ids)):
+        raise WastesTime("a digest of something else")
+
+
+def _id_of(raw: bytes) -> str:
+    """The id that an envelope claims; "" for none."""
+    try:
+        envelope = decode(raw, Envelope, max_bytes=MAX_ENVELOPE_BYTES)
+    except ProtocolError:
+        return ""
+    return item_id(envelope.kind, PeerId(envelope.peer), Address(envelope.signer), envelope.body)
