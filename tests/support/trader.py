@@ -103,6 +103,9 @@ class Pantry:
 
     async def pin(self, cid: Cid) -> None: ...
 
+    async def share(self, cid: Cid) -> bool:
+        return False
+
     async def unpin(self, cid: Cid) -> None:
         self.held.pop(cid, None)
 
