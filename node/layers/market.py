@@ -25,6 +25,7 @@ from node.market.erasure import Erasure
 from node.market.gossip import Gossip
 from node.market.offers import OfferPolicy, Offers
 from node.market.outlining import Outlines, Outlining
+from node.market.pinning import Pinning
 from node.market.previews import Previews
 from node.market.profiles import Profiles
 from node.market.profiles_buying import ProfileBuyer
@@ -131,6 +132,14 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
     ).serve()
     sellers = Sellers(base.chain.reputation, now)
     await base.nursery.start(sellers.serve)
+    pinning = Pinning(
+        blocks=carriage.blocks,
+        publications=publications,
+        deals=Deals(base.journal),
+        events=base.events,
+        clock=now,
+    )
+    await base.nursery.start(pinning.serve)
     await catalog.load()
     await demands.load()
     await offers.load()
