@@ -14,8 +14,7 @@
     │   └── Foreigner       … because it belongs to another network or chain
     ├── RequestTooLarge     our own request is over a bound
     ├── ReplyTooLarge       the peer announced more than we are willing to read
-    ├── MessageTooLarge     a gossip message over the cap
-    └── GossipCongested     the queues to our peers stayed full
+    └── MessageTooLarge     a gossip message over the cap
 
 A handler raises `Refuse` (or any `protocols.errors.ProtocolError`) to answer no with a reason that the peer may read.
 """
@@ -104,11 +103,6 @@ class ReplyTooLarge(NetworkError):
 class MessageTooLarge(NetworkError):
     kind = "message_too_large"
     hint = "gossip carries references; send the content by stream"
-
-
-class GossipCongested(NetworkError):
-    kind = "gossip_congested"
-    hint = "publish more slowly"
 
 
 class Refuse(Exception):

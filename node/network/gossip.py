@@ -2,14 +2,15 @@
 
 What differs from py-libp2p's defaults, and why, stands at `make_gossip`, `Mesh` and `Router`. Policy on overflow: a
 subscriber that does not keep up loses the *newest* messages (they are counted in `dropped` and can be had again by
-catalogue sync); a publisher waits for room in the queues to its peers and is told when there is none.
+catalogue sync); a publisher waits for room in the queues to its peers, and a peer that makes none is disconnected, so
+that it reads on from where it stood when it is back.
 """
 
 from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -25,15 +26,16 @@ from libp2p.peer.id import ID
 from libp2p.pubsub import rpc_queue
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
-from libp2p.pubsub.pubsub import Pubsub, ValidationError
+from libp2p.pubsub.pubsub import ValidationError
 from libp2p.pubsub.utils import maybe_consume_signed_record
 from libp2p.pubsub.validators import signature_validator
-from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
 from node.network.addresses import to_id
-from node.network.allowance import Allowance, Metered
+from node.network.allowance import Allowance
 from node.network.conduct import FLOOD, FORGED, INVALID, MALFORMED, OVERSIZE, Conduct
-from node.network.errors import GossipCongested, MessageTooLarge
+from node.network.errors import MessageTooLarge
+from node.network.frames import Frames
+from node.network.mesh import Mesh, Sending
 from node.network.rpcs import TOPICS_PER_PEER, Intake
 from protocols.errors import ProtocolError, RuleBroken
 from protocols.ids import PeerId
@@ -43,7 +45,7 @@ log = structlog.get_logger(__name__)
 MAX_MESSAGE_BYTES = 64 * 1024  # gossip carries references and small items; a mesh of 6 sends each byte 6 times
 MAX_RPC_BYTES = 512 * 1024  # a control message beside a few publications
 QUEUE = 4_096  # RPCs waiting for one peer; upstream: 32, and what does not fit is dropped silently
-QUEUE_FULL = QUEUE // 2  # a publisher waits above this, so that forwarding for others always finds room
+QUEUE_FULL = QUEUE // 2  # a publisher waits above this, so that there is room for what others told
 ROOM_S = 10.0
 REJOIN_S = 0.5
 BUFFER = 1_024  # messages waiting for one subscriber
@@ -62,7 +64,7 @@ class Message(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class Router(Pubsub):  # type: ignore[misc]
+class Router(Sending):
     """Pubsub whose every inbound path is bounded, checked cheapest first, and unable to end the process."""
 
     def __init__(self, host: Any, gossipsub: GossipSub, conduct: Conduct) -> None:
@@ -164,7 +166,7 @@ class Router(Pubsub):  # type: ignore[misc]
         neighbour = stream.muxed_conn.peer_id
         peer = PeerId(str(neighbour))
         try:
-            await self.continuously_read_stream(Metered(stream))
+            await self.continuously_read_stream(stream)
         except (FrameTooLarge, ParseError, DecodeError) as err:
             self.conduct.blame(peer, OVERSIZE if isinstance(err, FrameTooLarge) else MALFORMED)
             self._handle_dead_peer(neighbour)
@@ -179,9 +181,10 @@ class Router(Pubsub):  # type: ignore[misc]
         """Stands for upstream's (pubsub/pubsub.py 560–668), which takes whatever an RPC holds and never says whose."""
         neighbour = stream.muxed_conn.peer_id
         peer = PeerId(str(neighbour))
+        frames = Frames(stream, MAX_RPC_BYTES)
         while self.manager.is_running:
             rpc = rpc_pb2.RPC()
-            rpc.ParseFromString(await read_varint_prefixed_bytes_limited(stream, MAX_RPC_BYTES))
+            rpc.ParseFromString(await frames.next())
             if self._record_holds(neighbour, rpc):
                 await self._hear(neighbour, peer, rpc)
 
@@ -190,6 +193,7 @@ class Router(Pubsub):  # type: ignore[misc]
             name = self._msg_id_constructor(msg)
             if self.seen_messages.has(name):
                 self._intake.came_again(peer, name)
+                self.router.also_has(neighbour, name)
             elif self._acceptable(neighbour, peer, msg):
                 self.manager.run_task(self.push_msg, neighbour, msg)
             else:
@@ -229,25 +233,6 @@ class Router(Pubsub):  # type: ignore[misc]
             self._handle_dead_peer(connection.peer_id)
 
 
-class Mesh(GossipSub):  # type: ignore[misc]
-    """GossipSub that hands its own messages to all who listen, not to its mesh alone.
-
-    Flood publishing, as GossipSub 1.1 (libp2p/specs) has it. A node that has just started has an empty mesh until its
-    next heartbeat, and what it tells by then would reach nobody: its neighbours join the mesh instead of being gossiped
-    to.
-    """
-
-    def _get_peers_to_send(
-        self, topic_ids: Iterable[str], msg_forwarder: ID, origin: ID, msg_id: bytes | None = None
-    ) -> Iterable[ID]:
-        topics = list(topic_ids)
-        chosen = set(super()._get_peers_to_send(topics, msg_forwarder, origin, msg_id))
-        if origin == self.pubsub.my_id:
-            listeners = {peer for topic in topics for peer in self.pubsub.peer_topics.get(topic, ())}
-            chosen |= listeners & self.peer_protocol.keys()
-        return chosen - {msg_forwarder, origin}
-
-
 def make_gossip(host: Any, conduct: Conduct) -> tuple[Router, GossipSub]:
     """A router and its mesh, not running yet."""
     _widen_queues()
@@ -255,7 +240,7 @@ def make_gossip(host: Any, conduct: Conduct) -> tuple[Router, GossipSub]:
         [TProtocol("/meshsub/1.2.0"), TProtocol("/meshsub/1.1.0")],
         degree=6,
         degree_low=4,
-        degree_high=12,
+        degree_high=8,
         heartbeat_interval=1,  # upstream: 120 s, which is how long a node would wait to join a mesh
         heartbeat_initial_delay=0.3,
         gossip_window=5,
@@ -270,7 +255,7 @@ def make_gossip(host: Any, conduct: Conduct) -> tuple[Router, GossipSub]:
 
 def _widen_queues() -> None:
     # the default argument is bound in the class, so the module's constant alone would not do
-    rpc_queue.RpcQueue.__init__.__defaults__ = (QUEUE, rpc_queue.DefaultMaxMessageSize)
+    rpc_queue.RpcQueue.__init__.__defaults__ = (QUEUE, MAX_RPC_BYTES)
 
 
 class Gossip:
@@ -297,6 +282,10 @@ class Gossip:
         """Whether a connected peer subscribes to the topic, which need not be one of ours."""
         return to_id(peer) in self._router.peer_topics.get(topic, ())
 
+    def topics(self) -> list[str]:
+        """What we listen to."""
+        return list(self._router.sinks)
+
     def lonely(self, enough: int) -> list[str]:
         """Our topics with fewer than `enough` listeners beside us."""
         return [topic for topic in self._router.sinks if self.listeners(topic) < enough]
@@ -308,7 +297,7 @@ class Gossip:
     async def publish(self, topic: str, data: bytes) -> int:
         """Sign and send; returns how many connected peers listen to the topic (0 is no error: they may join).
 
-        Raises MessageTooLarge, and GossipCongested when the queues stay full for `ROOM_S`.
+        Raises MessageTooLarge. Waits while a neighbour is behind, for `ROOM_S`; then it is disconnected.
         """
         if len(data) > MAX_MESSAGE_BYTES:
             raise MessageTooLarge(f"{len(data)} bytes on {topic}, the limit is {MAX_MESSAGE_BYTES}")
@@ -317,15 +306,16 @@ class Gossip:
         return self.listeners(topic)
 
     async def _room(self, topic: str) -> None:
-        with trio.move_on_after(ROOM_S) as scope:
-            while self._longest(topic) > QUEUE_FULL:  # noqa: ASYNC110 - the queues are the library's and have no event
+        """Wait until all have taken most of what waits for them; who does not is left to catch up by himself."""
+        with trio.move_on_after(ROOM_S):
+            while self._behind(topic):  # noqa: ASYNC110 - the queues are the library's and have no event
                 await trio.sleep(0.01)
-        if scope.cancelled_caught:
-            raise GossipCongested(f"the queues to the listeners of {topic} stayed full for {ROOM_S:g} s")
+        for peer in self._behind(topic):
+            self._router.give_up(peer)
 
-    def _longest(self, topic: str) -> int:
+    def _behind(self, topic: str) -> list[ID]:
         queues = self._router.peer_queues
-        return max((len(queues[p]) for p in self._router.peer_topics.get(topic, ()) if p in queues), default=0)
+        return [p for p in self._router.peer_topics.get(topic, ()) if p in queues and len(queues[p]) > QUEUE_FULL]
 
     async def subscribe(self, topic: str, check: Check, buffer: int = BUFFER) -> trio.MemoryReceiveChannel[Message]:
         """Join a topic. `check(author, data)` decides before a message is delivered or handed on; cheap tests first.

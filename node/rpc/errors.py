@@ -96,7 +96,7 @@ CODES: dict[int, tuple[str, ...]] = {
     -32016: ("invalid", "config", "bad_identifier", "bad_address", "bad_rating", "bad_call", "bad_artifact",
              "unsupported", "unreadable", "nothing_to_collect", "no_text_column", "nothing_to_sell", "too_little_data",
              "not_better", "unfollowed", "bad_network_key"),
-    -32017: ("peer_unreachable", "peer_banned", "peer_vanished", "peer_busy", "gossip_congested", "listen_failed",
+    -32017: ("peer_unreachable", "peer_banned", "peer_vanished", "peer_busy", "listen_failed",
              "port_taken", "ipfs_unreachable", "other_network_key"),
     -32018: ("chain", "chain_unavailable", "chain_bad_reply", "chain_rpc_error", "wrong_chain", "reverted",
              "fees_too_high", "send_refused", "wrong_directory"),
