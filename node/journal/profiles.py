@@ -233,26 +233,31 @@ class ProfileStore:
         return [Edition(*row) for row in rows]
 
     async def charge(self, sale: Sale, *, paid_wei: int, now: int) -> Outcome:
-        """Charge a purchase once. `paid_wei` is the sum of the payer's newest voucher; only `charged` and `repeat` are
-        served. `over`: the consent has ended; `stale`: that edition is not kept any more.
+        """Charge a purchase once, and an edition once to each payer: he may have lost his journal.
+
+        `paid_wei` is the sum of the payer's newest voucher; only `charged` and `repeat` are served. `over`: the consent
+        has ended; `stale`: that edition is not kept any more.
         """
 
         def run(conn: sqlite3.Connection) -> Outcome:
             sql = "SELECT 1 FROM profile_consents WHERE domain = ? AND ended_at = 0"
             if conn.execute(sql, (sale.domain,)).fetchone() is None:
                 return "over"
-            key = (sale.payer, sale.query)
-            known = conn.execute("SELECT * FROM profile_sales WHERE payer = ? AND query = ?", key).fetchone()
+            sql = "SELECT * FROM profile_sales WHERE payer = ? AND (query = ? OR digest = ?) ORDER BY query = ? DESC"
+            values = (sale.payer, sale.query, sale.digest, sale.query)
+            known = conn.execute(sql, values).fetchone()
             if known is not None:
                 return _repeat(conn, sale, known)
             if not conn.execute("SELECT 1 FROM profile_editions WHERE digest = ?", (sale.digest,)).fetchone():
                 return "stale"
-            served_wei = _served(conn, sale.payer)
+            account = conn.execute("SELECT served_wei FROM profile_accounts WHERE payer = ?", (sale.payer,)).fetchone()
+            # a first voucher that is worth more was paid for what an older journal knew
+            served_wei = int(account[0]) if account else max(0, paid_wei - sale.cost_wei)
             if paid_wei - served_wei < sale.cost_wei:
                 return "unpaid"
             conn.execute(
                 "INSERT INTO profile_sales VALUES (?, ?, ?, ?, ?, ?, 0, ?)",
-                (*key, sale.peer, sale.domain, sale.digest, str(sale.cost_wei), now),
+                (sale.payer, sale.query, sale.peer, sale.domain, sale.digest, str(sale.cost_wei), now),
             )
             sum_wei = str(served_wei + sale.cost_wei)
             conn.execute("INSERT OR REPLACE INTO profile_accounts VALUES (?, ?)", (sale.payer, sum_wei))
@@ -306,5 +311,5 @@ def _repeat(conn: sqlite3.Connection, sale: Sale, known: sqlite3.Row) -> Outcome
     if known["repeats"] >= MAX_REPEATS:
         return "worn_out"
     sql = "UPDATE profile_sales SET repeats = repeats + 1 WHERE payer = ? AND query = ?"
-    conn.execute(sql, (sale.payer, sale.query))
+    conn.execute(sql, (sale.payer, known["query"]))
     return "repeat"

@@ -5,7 +5,7 @@
 The id of a purchase follows from the caller's query id, the seller and the domain, so asking again under the same
 query id, or after `kill -9`, goes on with the same purchase. What a seller owes us is asked for before anything more is
 signed for him: who takes the money and sends nothing, or garbage, gets the price of one profile, ever. An edition that
-is held already is not bought again.
+is held already is not bought again, nor is anything from one seller twice a day.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ log = structlog.get_logger(__name__)
 
 TIMEOUT_S = 5.0
 AT_ONCE = 8  # sellers asked at the same time
+FRESH_S = 86_400  # an honest seller has one edition a day; who shows another one every hour is not paid every hour
 HELD_S = 30 * 86_400  # a profile that was bought longer ago says little of today's wants
 
 
@@ -57,6 +58,10 @@ class Purse(Protocol):
 
     async def every(self) -> Sequence[Promise]:
         """The newest voucher of each lane."""
+        ...
+
+    async def pay(self, payee: Address, lane: int, price_wei: int) -> Voucher:
+        """A voucher for one more purchase, on top of what the chain has paid on the lane too."""
         ...
 
     async def promise(self, payee: Address, lane: int, cumulative_wei: int) -> Voucher:
@@ -160,10 +165,11 @@ class ProfileBuyer:
             return "bought"
         purchase = purchase_id(query, seller, domain)
         known = await self._store.get(purchase)
-        if known is not None and known.state == "came":
+        held = next((one for one in await self.held(domain) if one.payee == seller), None)
+        if (known is not None and known.state == "came") or (held is not None and self._clock() - held.at < FRESH_S):
             return "held"
         terms = await self._quote(listed, least)
-        if any(one.digest == terms.digest and one.payee == seller for one in await self.held(domain)):
+        if held is not None and held.digest == terms.digest:
             return "held"
         new = Purchase(
             purchase=purchase,
@@ -178,8 +184,7 @@ class ProfileBuyer:
             at=self._clock(),
         )
         await self._store.begin(new)
-        _, received_wei = await self._lane(seller)
-        profile = await self._pay(new, new.peer, received_wei + new.cost_wei, bill)
+        profile = await self._pay(new, new.peer, bill)
         await self._keep(new, profile, quoted=terms.wants)
         return "bought"
 
@@ -207,36 +212,42 @@ class ProfileBuyer:
             await self._store.drop(left_open.purchase)
             return False
         try:
-            profile = await self._pay(left_open, peer, promised_wei, bill)
+            profile = await self._pay(left_open, peer, bill)
         except _Unpaid:
             return False
         await self._keep(left_open, profile, quoted=None)
         return True
 
-    async def _pay(self, one: Purchase, peer: str, sum_wei: int, bill: _Bill) -> bytes:
-        """Sign up to `sum_wei` and ask. Raises Unshown, or _Unpaid when nothing was charged."""
+    async def _pay(self, one: Purchase, peer: str, bill: _Bill) -> bytes:
+        """Sign what is not signed yet, and ask. Raises Unshown, or _Unpaid when nothing was charged."""
         payee = Address(one.payee)
-        voucher = await self._sign(payee, sum_wei, bill)
+        voucher = await self._sign(payee, one.cost_wei, bill)
         reply = await self._ask(PeerId(peer), _request(one, voucher))
         held = reply.terms.held if reply.terms is not None and not reply.profile else None
         if reply.terms is not None and held is not None and held.cumulative > voucher.cumulative:
             # our journal is younger than what he shows
             await self._purse.adopt(held, parse_wei(reply.terms.served_wei))
-            _, received_wei = await self._lane(payee)
-            voucher = await self._sign(payee, received_wei + one.cost_wei, bill)
+            voucher = await self._purse.promise(payee, LANE, 0)
             reply = await self._ask(PeerId(peer), _request(one, voucher))
+            if not reply.profile:
+                voucher = await self._sign(payee, one.cost_wei, bill)
+                reply = await self._ask(PeerId(peer), _request(one, voucher))
         if reply.profile:
             return reply.profile
-        _, received_wei = await self._lane(payee)
-        if reply.terms is not None and parse_wei(reply.terms.served_wei) <= received_wei:
+        if reply.terms is not None and parse_wei(reply.terms.served_wei) <= voucher.cumulative - one.cost_wei:
             await self._store.drop(one.purchase)
             raise _Unpaid(reply.refused or "nothing came, and nothing was charged")
         raise Unshown(f"paid for and not shown: {reply.refused or 'an empty answer'}")
 
-    async def _sign(self, payee: Address, sum_wei: int, bill: _Bill) -> Voucher:
-        before_wei, _ = await self._lane(payee)
-        voucher = await self._purse.promise(payee, LANE, sum_wei)
-        bill.signed_wei += max(0, voucher.cumulative - before_wei)
+    async def _sign(self, payee: Address, cost_wei: int, bill: _Bill) -> Voucher:
+        """A voucher that is worth `cost_wei` more than what was answered; what is outstanding counts."""
+        promised_wei, received_wei = await self._lane(payee)
+        if promised_wei == received_wei:
+            voucher = await self._purse.pay(payee, LANE, cost_wei)
+            bill.signed_wei += cost_wei
+        else:
+            voucher = await self._purse.promise(payee, LANE, received_wei + cost_wei)
+            bill.signed_wei += max(0, voucher.cumulative - promised_wei)
         return voucher
 
     async def _keep(self, one: Purchase, data: bytes, *, quoted: int | None) -> None:

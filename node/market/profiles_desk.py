@@ -24,7 +24,7 @@ from node.market.profiles import sellers
 from node.market.profiles_buying import Outcome, ProfileBuyer
 from node.market.profiles_map import Cluster, Told, invented, nearness, singles, want_map
 from node.market.sketch import Vectors, dequantise
-from node.market.supply import Supply, SupplyDesk
+from node.market.supply import COUNTED, Supply, SupplyDesk
 from node.market.trust import Trust
 from protocols.codec import decode
 from protocols.demand.demand import Demand
@@ -164,8 +164,8 @@ class ProfileDesk:
     async def _clusters(self, domain: str, told: Sequence[Told]) -> list[Cluster]:
         if not told:
             return []
-        close = await self._supply.close(domain)
-        return want_map(told, close, trust=self._trust.factors, proven=await self._proven(told))
+        measured = await self._supply.measured(domain)
+        return want_map(told, measured, trust=self._trust.factors, proven=await self._proven(told))
 
     async def _proven(self, told: Sequence[Told]) -> set[Address]:
         """Those of whom the chain says that they have spent money."""
@@ -188,7 +188,7 @@ class ProfileDesk:
             consumers=cluster.consumers,
             proven=cluster.proven,
             max_price_wei=cluster.max_price_wei,
-            supply=await self._supply.near(cluster.vector, domain),
+            supply=await self._supply.near(cluster.mean, domain, COUNTED),
         )
 
     def _tell(self, domain: str, asked: Asked) -> None:

@@ -1,11 +1,13 @@
 """From wants to a profile: what a buyer gets to see. Pure but for the dice.
 
-    distinct wants ── spherical k-means ── centroids of FLOOR wants or more ── noise on each mean ── int8
+    distinct wants ── parts of FLOOR wants or more ── the mean of each, with noise ── int8
 
-A centroid of one want is that want, so what fewer than FLOOR distinct wants stand behind is left out. The noise is that
-of `node.market.noise` on the mean: if one of n wants were another at distance d, the mean would lie d / n away, so
-noise of epsilon · n on the mean keeps the promise of epsilon for each want. The promise covers the directions, not the
-counts, nor which wants were put together; who buys several editions gets the sum of their epsilons.
+A centroid of one want is that want, so FLOOR distinct wants at least stand behind each; one that has to do with no
+other disappears in the mean of its part, and of fewer than FLOOR altogether nothing is told.
+
+The noise is that of `node.market.noise` on the mean: if one of n wants were another at distance d, the mean would lie
+d / n away, so noise of epsilon · n on the mean keeps the promise of epsilon for each want. The promise covers the
+directions, not the counts, nor which wants were put together; who buys several editions gets the sum of their epsilons.
 `python -m tests.bench.profiles` shows what it costs.
 """
 
@@ -16,16 +18,15 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from node.market.noise import perturb
-from node.market.sketch import Vectors, group, quantise
+from node.market.regions import partition
+from node.market.sketch import Vectors, quantise
 from protocols.profile.messages import Want
 from protocols.quality import PPM
 
 FLOOR = 5  # wants behind a centroid; offices of statistics publish no cell of fewer than three to ten persons
 MOST = 16  # centroids, as in an offer's sketch
-WANTS_A_CENTROID = 2 * FLOOR  # of fewer, k-means makes mostly groups that must be left out
 DIGITS = 2  # of a price: a rare exact one would name the demand it was taken from
 
 
@@ -42,8 +43,8 @@ def summarise(wanted: Sequence[Wanted], epsilon: int, dice: random.Random) -> li
     if len(distinct) < FLOOR:
         return []
     vectors = np.stack([one.vector for one in distinct])
-    groups = sorted(_groups(vectors), key=lambda members: (-len(members), int(members[0])))
-    return [_centroid(vectors[members], [distinct[i] for i in members], epsilon, dice) for members in groups]
+    parts = sorted(partition(vectors, MOST, FLOOR), key=lambda rows: (-len(rows), int(rows[0])))
+    return [_centroid(vectors[rows], [distinct[i] for i in rows], epsilon, dice) for rows in parts]
 
 
 def _distinct(wanted: Sequence[Wanted]) -> list[Wanted]:
@@ -55,18 +56,6 @@ def _distinct(wanted: Sequence[Wanted]) -> list[Wanted]:
         if known is None or (known.max_price_wei or -1) < (one.max_price_wei or -1):
             found[key] = one
     return list(found.values())
-
-
-def _groups(vectors: Vectors) -> list[NDArray[np.intp]]:
-    """The rows by group; those in groups below FLOOR are taken out until none is left."""
-    rows = np.arange(len(vectors))
-    while len(rows) >= FLOOR:
-        _, nearest = group(vectors[rows], max(1, min(MOST, len(rows) // WANTS_A_CENTROID)))
-        sizes = np.bincount(nearest)
-        if not (small := (sizes > 0) & (sizes < FLOOR)).any():
-            return [rows[nearest == one] for one in np.flatnonzero(sizes)]
-        rows = rows[~small[nearest]]
-    return []
 
 
 def _centroid(vectors: Vectors, wanted: Sequence[Wanted], epsilon: int, dice: random.Random) -> Want:

@@ -1,6 +1,6 @@
 """Many profiles as one map of demand: clusters of want, their weight, their consumers, what they would pay. Pure.
 
-    centroids of all profiles ── the heaviest lead, nearer ones than `close` follow ── clusters
+    centroids of all profiles ── the heaviest lead, those that have to do with them follow ── clusters
 
 Every consumer has one voice: his centroids weigh by their share of his wants, so nobody gains by inventing more of
 them. What nobody can rule out is one person with many wallets: `proven` counts the consumers who have spent money on
@@ -15,9 +15,10 @@ import msgspec
 import numpy as np
 
 from node.market.sketch import Vectors, closeness, dequantise
+from node.market.supply import Measured
 from protocols.ids import Address, PeerId
 from protocols.offers.offer import Centroid
-from protocols.profile.messages import Profile, Want
+from protocols.profile.messages import Profile, Want, size
 from protocols.quality import PPM
 from protocols.wei import parse_wei
 
@@ -33,11 +34,13 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Cluster(msgspec.Struct, frozen=True, eq=False):
-    """A want that several may share. `weight`: the voices for it; `wants`: what they say stands behind it;
-    `max_price_wei`: what half of them, by weight, would pay at most, of those that name a price.
+    """A want that several may share, as the mean of theirs (dim,).
+
+    `weight`: the voices for it; `wants`: what they say stands behind it; `max_price_wei`: what half of them, by weight,
+    would pay at most, of those that name a price.
     """
 
-    vector: Vectors
+    mean: Vectors
     weight: float
     wants: int
     consumers: int
@@ -46,10 +49,10 @@ class Cluster(msgspec.Struct, frozen=True, eq=False):
 
 
 class _Part(msgspec.Struct, frozen=True, eq=False):
-    """A centroid of one profile, with its share of that consumer's voice."""
+    """A centroid of one profile, as the mean it was, with its share of that consumer's voice."""
 
     consumer: Address
-    vector: Vectors
+    mean: Vectors
     voice: float
     wants: int
     price_wei: int
@@ -68,24 +71,23 @@ def singles(told: Sequence[Told]) -> list[Told]:
 
 
 def want_map(
-    told: Sequence[Told], close: float, *, trust: Mapping[PeerId, float], proven: Collection[Address]
+    told: Sequence[Told], measured: Measured, *, trust: Mapping[PeerId, float], proven: Collection[Address]
 ) -> list[Cluster]:
-    """The clusters of want, heaviest first. `close` is a cosine on the embedding model's own scale."""
+    """The clusters of want, heaviest first; `measured` is the embedding model's scale."""
     parts = sorted(
-        (part for one in singles(told) for part in _parts(one, min(1.0, trust.get(one.peer, 1.0)))),
+        (part for one in singles(told) for part in _parts(one, measured, min(1.0, trust.get(one.peer, 1.0)))),
         key=lambda part: (-part.voice, part.consumer),
     )
     groups: list[list[_Part]] = []
     means: list[Vectors] = []
     for part in parts:
-        near = np.stack(means) @ part.vector if means else np.zeros(0, np.float32)
-        if len(near) and near.max() >= close:
-            place = int(near.argmax())
+        place = _place(part.mean, means, measured)
+        if place is None:
+            groups.append([part])
+            means.append(part.mean)
+        else:
             groups[place].append(part)
             means[place] = _mean(groups[place])
-        else:
-            groups.append([part])
-            means.append(part.vector)
     clusters = [_cluster(group, mean, proven) for group, mean in zip(groups, means, strict=True)]
     return sorted(clusters, key=lambda cluster: -cluster.weight)
 
@@ -106,24 +108,46 @@ def nearness(told: Told, demands: Sequence[Vectors]) -> float:
     return float(np.mean([closeness(vector, centroids) for vector in demands])) if centroids else -1.0
 
 
-def _parts(one: Told, voice: float) -> list[_Part]:
-    whole = sum(want.wants for want in one.profile.wants)
-    return [_part(one.consumer, want, voice * want.wants / whole) for want in one.profile.wants]
+def _parts(one: Told, measured: Measured, voice: float) -> list[_Part]:
+    whole = size(one.profile)
+    return [
+        _Part(
+            consumer=one.consumer,
+            mean=mean_of(want, measured),
+            voice=voice * want.wants / whole,
+            wants=want.wants,
+            price_wei=parse_wei(want.max_price_wei),
+        )
+        for want in one.profile.wants
+    ]
 
 
-def _part(consumer: Address, want: Want, voice: float) -> _Part:
-    return _Part(consumer, dequantise(want.vector), voice, want.wants, parse_wei(want.max_price_wei))
+def mean_of(want: Want, measured: Measured) -> Vectors:
+    """The mean that a centroid was made of; where noise has hidden its length, an estimate."""
+    direction = dequantise(want.vector)
+    return direction * np.float32(want.focus / PPM if want.focus else measured.focus(direction))
+
+
+def _place(mean: Vectors, means: Sequence[Vectors], measured: Measured) -> int | None:
+    """The group that a centroid has most to do with; None when it has to do with none."""
+    if not means:
+        return None
+    table = np.stack(means)
+    focus = np.sqrt((np.square(table).sum(axis=1) + float(mean @ mean)) / 2)
+    above = table @ mean - np.array([measured.bar(float(one)) for one in focus])
+    best = int(above.argmax())
+    return best if above[best] >= 0 else None
 
 
 def _mean(group: Sequence[_Part]) -> Vectors:
-    mean = np.sum([part.vector * np.float32(part.voice) for part in group], axis=0)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
+    whole = sum(part.voice for part in group)
+    return np.asarray(sum(part.mean * np.float32(part.voice / whole) for part in group), np.float32)
 
 
 def _cluster(group: Sequence[_Part], mean: Vectors, proven: Collection[Address]) -> Cluster:
     consumers = {part.consumer for part in group}
     return Cluster(
-        vector=mean,
+        mean=mean,
         weight=sum(part.voice for part in group),
         wants=sum(part.wants for part in group),
         consumers=len(consumers),

@@ -2,6 +2,11 @@
 
 Every new demand is held against the own records, also those that are on no offer. Closeness is judged on the embedding
 model's own scale, since a bare cosine says nothing.
+
+A want may stand for many (profiles): then it is the mean of their unit vectors, and its length, the `focus`, says how
+closely they stand together. Its product with a unit vector is the mean of all their cosines with that vector, and the
+square of its length the mean of their cosines with one another; so both compare with the cosines of single texts, which
+the cosine with a mean's direction does not: that is higher with everything.
 """
 
 from __future__ import annotations
@@ -30,8 +35,10 @@ log = structlog.get_logger(__name__)
 
 WAITING = 256  # demands; when more come at once the newest ones are looked at only when somebody asks
 LOOKED_AT = 50  # of the own records nearest to a want
+COUNTED = 1_000  # of those nearest to many wants
 LEAST_RECORDS = 3  # one near record may be chance
 KEPT_SCALES = 16  # domains
+COMMON_LEAST = 0.25  # cosine of unrelated texts: below, what they have in common is too little to measure by
 
 
 class Supply(msgspec.Struct, frozen=True):
@@ -45,6 +52,34 @@ class Supply(msgspec.Struct, frozen=True):
     nearest: str = ""
 
 
+class Measured(msgspec.Struct, frozen=True, eq=False):
+    """The scale of closeness among some texts, and the unit vector of what all of them have in common (dim,)."""
+
+    scale: Scale
+    common: Vectors
+
+    def bar(self, focus: float) -> float:
+        """From which mean cosine on something has to do with a group of wants: half way from chance to what they have
+        to do with one another, and always somewhat above chance. For a single want it is `scale.close`.
+        """
+        middle, close = self.scale.middle, self.scale.close
+        return min(close, max(middle + (close - middle) / 4, (middle + focus**2) / 2))
+
+    def focus(self, direction: Vectors) -> float:
+        """How long the mean was whose direction this is: what all texts have in common is in the mean undiminished.
+
+        1 for a model in which unrelated texts have nothing in common.
+        """
+        along = float(direction @ self.common)
+        return min(1.0, self.scale.middle**0.5 / along) if self.scale.middle > COMMON_LEAST and along > 0 else 1.0
+
+
+def measure(vectors: Vectors) -> Measured:
+    """Of (n, dim) unit vectors."""
+    mean = vectors.mean(axis=0) if len(vectors) else np.zeros(vectors.shape[1], np.float32)
+    return Measured(measure_scale(vectors), np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32))
+
+
 class SupplyDesk:
     """Watches demands; run `serve` in the node's nursery."""
 
@@ -54,7 +89,7 @@ class SupplyDesk:
         self._events = events
         self._peer = peer
         self._send, self._receive = trio.open_memory_channel[Listed[Demand]](WAITING)
-        self._scales: dict[str, tuple[int, Scale]] = {}
+        self._scales: dict[str, tuple[int, Measured]] = {}
         gossip.on_item(self._heard)
 
     async def serve(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -74,19 +109,20 @@ class SupplyDesk:
             return Supply()
         return await self.near(dequantise(demand.vector), demand.domain)
 
-    async def near(self, vector: Vectors, domain: str) -> Supply:
-        """What the own shard holds of a domain around a direction (dim,) of its own embedding model."""
+    async def near(self, mean: Vectors, domain: str, limit: int = LOOKED_AT) -> Supply:
+        """What the own shard holds of a domain around wants of its own embedding model, given as their mean (dim,)."""
         own = Filter(domain=domain, origin="own")
-        hits = await self._shard.search(vector, limit=LOOKED_AT, where=own)
-        scale = await self._measured(own)
-        near = [hit for hit in hits if hit.score >= scale.close]
+        focus = float(np.linalg.norm(mean))
+        hits = await self._shard.search(mean / np.float32(max(focus, 1e-9)), limit=limit, where=own)
+        least = (await self._measured(own)).bar(focus)
+        near = [hit for hit in hits if hit.score * focus >= least]
         unoffered = sum(self._offers.offer_of(hit.record.id) is None for hit in near)
-        best = max((hit.score for hit in near), default=0.0)
+        best = max((hit.score * focus for hit in near), default=0.0)
         return Supply(len(near), unoffered, best, hits[0].record.id if hits else "")
 
-    async def close(self, domain: str) -> float:
-        """The cosine from which on two texts of a domain have to do with one another, measured on the own records."""
-        return (await self._measured(Filter(domain=domain, origin="own"))).close
+    async def measured(self, domain: str) -> Measured:
+        """How near texts of a domain are to one another, as the own records show it."""
+        return await self._measured(Filter(domain=domain, origin="own"))
 
     def _heard(self, listed: Listed[Body]) -> None:
         if isinstance(listed.body, Demand) and listed.item.peer != self._peer:
@@ -95,14 +131,14 @@ class SupplyDesk:
             except trio.WouldBlock:
                 log.info("too many wants at once, one is not looked at", demand=listed.item.id)
 
-    async def _measured(self, own: Filter) -> Scale:
+    async def _measured(self, own: Filter) -> Measured:
         """The scale of closeness among the own records of a domain, measured anew when the shard has changed."""
         domain, changes = own.domain or "", self._shard.changes
         known = self._scales.get(domain)
         if known is None or known[0] != changes:
             some = await self._shard.list(own, limit=1_000)
             vectors = np.array([record.vector for record in some], np.float32).reshape(len(some), self._shard.dim)
-            known = self._scales[domain] = (changes, measure_scale(vectors))
+            known = self._scales[domain] = (changes, measure(vectors))
             if len(self._scales) > KEPT_SCALES:
                 self._scales.pop(next(iter(self._scales)))
         return known[1]
