@@ -186,6 +186,7 @@ async def test_silent_streams_hold_no_place_of_others(alice: Network, bob: Netwo
             await stream.write(b"\x7f")  # the length of what never comes
             silent.append(stream)
         assert await carol.dht.provide(KEY) >= 1
+        assert bob.dht._streams[alice.peer_id] == STREAMS_OF_PEER
         assert await bob.dht.providers(KEY, limit=1, timeout_s=20) == [carol.peer_id]
         for stream in silent:
             await Dialogue(stream).reset()
@@ -235,3 +236,32 @@ async def test_a_payload_comes_although_liars_stand_in_the_records(
         with trio.fail_after(60):
             assert await mallory.dht.provide(key_of_root(cid)) >= 1
             assert await asking.fetch(cid, providers=[], max_bytes=len(data), timeout_s=50) == data
+
+
+async def test_a_transfer_whose_seller_vanishes_goes_on_with_a_holder_found_by_his_record(
+    alice: Network, bob: Network, carol: Network, tmp_path: Path
+) -> None:
+    """The holder comes up while the transfer runs: nobody has named him to the one who fetches."""
+    data = random.Random(4).randbytes(60_000_000)
+    await meet(bob, alice, carol)
+    async with open_embedded(tmp_path / "b", None) as offline:
+        cid = await offline.add(data)
+    async with open_embedded(tmp_path / "a", alice) as seller, open_embedded(tmp_path / "c", carol) as asking:
+        await seller.add(data)
+        came: list[bytes] = []
+
+        async def fetch() -> None:
+            came.append(await asking.fetch(cid, providers=[alice.peer_id], max_bytes=len(data), timeout_s=120))
+
+        with trio.fail_after(150):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fetch)
+                while seller.serving.sent_bytes < 10_000_000:
+                    await trio.sleep(0.002)
+                await alice.close()
+                async with open_embedded(tmp_path / "b", bob) as holder:
+                    await told(holder)
+                    while not came:
+                        await trio.sleep(0.01)
+                    assert holder.serving.sent_bytes < len(data) - 5_000_000
+        assert came == [data]
