@@ -153,9 +153,18 @@ def _tcp_init(self: Any, stream: trio.SocketStream) -> None:
     self.stream = stream
     self.read_lock = trio.Lock()
     self.write_lock = trio.Lock()
-    self._cached_remote_address = None
+    self._cached_remote_address = _remote(stream)
     self._ahead = b""
     self._ahead_at = 0
+
+
+def _remote(stream: trio.SocketStream) -> tuple[str, int] | None:
+    # upstream knows none of an IPv6 socket, whose name has four parts (io/trio.py 107)
+    try:
+        host, port, *_ = stream.socket.getpeername()
+    except (OSError, AttributeError, ValueError):
+        return None
+    return str(host), int(port)
 
 
 async def _tcp_read(self: Any, n: int | None = None) -> bytes:
