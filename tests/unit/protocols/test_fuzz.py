@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from node.market.kinds import KINDS, Context
 from node.network import dhtwire
@@ -23,6 +24,8 @@ from protocols.feedback.rating import Rating
 from protocols.inference.card import ModelCard
 from protocols.offers.offer import Offer
 from protocols.offers.withdrawal import Withdrawal
+from protocols.profile.advert import Advert
+from protocols.profile.messages import Profile, Want, read_profile
 from protocols.sealed import Record, open_all, pack_cells, parse, record_id, seal
 from protocols.sealed.cells import unpack_cell
 from tests.support.fuzz import message_types, spoilt, valid
@@ -31,7 +34,14 @@ from tests.support.items import ALICE, CHAIN_ID, NETWORK, NOW, Purse
 MOST = 1 << 20
 KEY = bytes(range(32))
 TYPES = message_types("protocols", "node.network")
-BODIES = {"offer": Offer, "demand": Demand, "model": ModelCard, "feedback": Rating, "withdrawal": Withdrawal}
+BODIES = {
+    "offer": Offer,
+    "demand": Demand,
+    "model": ModelCard,
+    "feedback": Rating,
+    "withdrawal": Withdrawal,
+    "profile": Advert,
+}
 PURSE = Purse(7)
 
 
@@ -64,6 +74,18 @@ def opened(data: bytes) -> object:
     return open_all(parse(data), KEY)
 
 
+def profile(data: bytes) -> object:
+    """What a seller of a profile sends for the money."""
+    return read_profile(data, domain="fashion", model_id="m", dim=8, now=NOW)
+
+
+def a_profile(dice: random.Random) -> bytes:
+    """One that keeps the rules of the place it came to."""
+    plain = decode(valid(Profile, dice), Profile, max_bytes=MOST)
+    wants = [Want(vector=bytes([n + 1] * 8), wants=plain.floor + n, focus=0, max_price_wei="7") for n in range(3)]
+    return encode(replace(plain, domain="fashion", model_id="m", wants=wants, updated_at=NOW))
+
+
 def targets() -> dict[str, tuple[Callable[[bytes], object], Callable[[random.Random], bytes]]]:
     """Name → what is attacked, and how an honest input for it is made."""
     found: dict[str, tuple[Callable[[bytes], object], Callable[[random.Random], bytes]]] = {
@@ -79,6 +101,7 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], Callable[[random.Ran
     found["envelope"] = (item, lambda dice: envelope)
     found["sealed payload"] = (opened, lambda dice: sealed)
     found["cell"] = (unpack_cell, lambda dice: dice.choice(cells))
+    found["profile bought"] = (profile, a_profile)
     found["exchange request"] = (read_request, lambda dice: valid(dice.choice(exchange), dice))
     found["exchange reply"] = (read_reply, lambda dice: valid(dice.choice(exchange), dice))
     found["Kademlia question"] = (dhtwire.read_question, lambda dice: kademlia(dice, dhtwire.question))
