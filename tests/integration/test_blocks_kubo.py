@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from node.blocks import open_embedded
+from node.blocks.dag import CHUNK_BYTES, LINKS_PER_NODE
 from node.network import Network
 from protocols.ids import Cid, PeerId
 from tests.support import kubo
@@ -22,7 +23,7 @@ async def test_kubo_and_we_fetch_from_each_other(alice: Network, tmp_path: Path)
         peer = PeerId(other.peer)
         await alice._links.dial(peer, [other.address])  # Kubo says no hello: it is no peer of our network
         assert alice.peers() == []
-        for size in (1_000, 1_000_000, 10_000_000):
+        for size in (1, CHUNK_BYTES, CHUNK_BYTES + 1, 10_000_000, LINKS_PER_NODE * CHUNK_BYTES + 1):
             theirs, mine = random.Random(size).randbytes(size), random.Random(-size).randbytes(size)
             source, target = tmp_path / f"source{size}", tmp_path / f"target{size}"
             source.write_bytes(theirs)

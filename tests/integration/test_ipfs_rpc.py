@@ -26,7 +26,8 @@ async def daemon(tmp_path: Path) -> AsyncIterator[IpfsRpcBlocks]:
 @pytest.mark.interop
 @pytest.mark.skipif(bool(jsipfs.missing()), reason=jsipfs.missing() or "present")
 async def test_a_real_daemon_adds_pins_reads_and_unpins_under_our_cids(daemon: IpfsRpcBlocks, tmp_path: Path) -> None:
-    sizes = [0, 1, 1_000, CHUNK_BYTES, CHUNK_BYTES + 1, 1_000_000, LINKS_PER_NODE * CHUNK_BYTES + 1]
+    full = LINKS_PER_NODE * CHUNK_BYTES  # one inner node; one byte more and a lone tail stands beside it
+    sizes = [0, 1, 1_000, CHUNK_BYTES, CHUNK_BYTES + 1, 1_000_000, full, full + 1]
     added: dict[Cid, bytes] = {}
     with trio.fail_after(120):
         for size in sizes:
