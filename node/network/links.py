@@ -60,7 +60,7 @@ class Links:
 
     def connected(self, peer: PeerId) -> bool:
         """Whether a live connection stands."""
-        return any(not conn.is_closed for conn in self._swarm.get_connections(to_id(peer)))
+        return bool(self._live(peer))
 
     def direct(self, peer: PeerId) -> bool:
         """Whether a live connection stands that no relay carries."""
@@ -82,7 +82,8 @@ class Links:
         return ""
 
     def _live(self, peer: PeerId) -> list[Any]:
-        return [conn for conn in self._swarm.get_connections(to_id(peer)) if not conn.is_closed]
+        known = self._swarm.get_connections(to_id(peer))
+        return [c for c in known if not (c.is_closed or c.muxed_conn.event_shutting_down.is_set())]
 
     @asynccontextmanager
     async def alone(self, peer: PeerId) -> AsyncIterator[None]:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 
-from node.network import Network, PeerUnreachable, PeerVanished
+from node.network import Network, PeerUnreachable
 from node.network.options import RelayLimits
 from protocols.ids import PeerId
 from tests.support.network import listening, meet, member
@@ -120,7 +120,7 @@ async def test_a_circuit_at_its_limit_ends_and_is_dialled_anew(limits: RelayLimi
             assert await reply(nora, ned.peer_id, body) == body
             with trio.fail_after(30):
                 while nora.relays(ned.peer_id):
-                    with suppress(PeerVanished):  # cut in the middle
+                    with suppress(PeerUnreachable):  # cut in the middle
                         await reply(nora, ned.peer_id, body if limits.circuit_bytes == 200_000 else b"")
                     await trio.sleep(0.1)
         assert await reply(nora, ned.peer_id, b"again") == b"again"
