@@ -35,6 +35,28 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     private_key: Annotated[
         str, why("empty: an open network; else a file with the swarm key (go-ipfs' format) that all members have")
     ] = ""
+    reachability: Annotated[
+        Literal["auto", "public", "private"], why("auto: peers dial us back to find out; private: always use relays")
+    ] = "auto"
+    use_relays: Annotated[
+        bool, why("a node behind a NAT is reached through two of its peers, which see no plaintext")
+    ] = True
+    relay_service: Annotated[
+        bool, why("lend the same to others while we can be dialled: without it nodes behind a NAT sell nothing")
+    ] = True
+    relay_reservations: Annotated[int, why("peers to lend it to; one costs an open connection", ge=1, le=10_000)] = 32
+    relay_circuits: Annotated[
+        int, why("connections through us at a time; each may hold 512 KiB on its way", ge=1, le=10_000)
+    ] = 32
+    relay_circuit_bytes: Annotated[
+        int, why("of one connection, each way; a payload beyond it goes on over a new one", ge=1 << 16, le=1 << 40)
+    ] = 128 << 20
+    relay_circuit_s: Annotated[
+        int, why("of one connection; who needs longer asks again, and others get their turn", ge=60, le=604_800)
+    ] = 3_600
+    relay_bytes_per_s: Annotated[
+        int, why("of all connections together: a third of a line of 100 Mbit/s", ge=1 << 10, le=1 << 40)
+    ] = 4 << 20
     dht: Annotated[
         bool, why("who looks for a payload finds whoever has it; off: nobody is told what we have, and we ask nobody")
     ] = True

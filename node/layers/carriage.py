@@ -8,6 +8,7 @@ from importlib.metadata import version
 import msgspec
 
 from config.loader import Loaded
+from config.settings import Network as NetworkSettings
 from config.settings import Settings
 from node.blocks import Blocks, open_embedded, open_rpc
 from node.embed import Embedder, EmbedderOptions, open_embedder
@@ -15,6 +16,7 @@ from node.journal.bans import Bans
 from node.journal.peers import Peers
 from node.layers.base import Base
 from node.network import Network, NetworkOptions, open_network
+from node.network.options import RelayLimits
 from node.network.private import read_key
 from node.observe.events import EventBus
 from node.shard import Shard, open_shard
@@ -69,12 +71,25 @@ def network_options(loaded: Loaded) -> NetworkOptions:
         announce=chosen.announce,
         bootstrap=(*profile.bootstrap, *chosen.bootstrap),
         private_key=read_key(chosen.private_key),
+        relay=_relay_limits(chosen) if chosen.relay_service else None,
+        use_relays=chosen.use_relays,
+        reachability=chosen.reachability,
         max_connections=chosen.max_peers,
         max_per_address=chosen.max_per_address,
         local_leniency=chosen.local_leniency,
         dht=chosen.dht,
         ipfs_peers=loaded.settings.ipfs.peers if loaded.settings.ipfs.mode == "embedded" else (),
         version=version("schwung"),
+    )
+
+
+def _relay_limits(chosen: NetworkSettings) -> RelayLimits:
+    return RelayLimits(
+        reservations=chosen.relay_reservations,
+        circuits=chosen.relay_circuits,
+        circuit_bytes=chosen.relay_circuit_bytes,
+        circuit_s=chosen.relay_circuit_s,
+        bytes_per_s=chosen.relay_bytes_per_s,
     )
 
 

@@ -19,6 +19,7 @@ class Network(Protocol):
     async def connect(self, address: str) -> PeerId: ...
     async def disconnect(self, peer: PeerId) -> None: ...
     async def ping(self, peer: PeerId, *, timeout_s: float = 5.0) -> float: ...
+    def relays(self, peer: PeerId) -> Sequence[PeerId]: ...
     def banned(self) -> Sequence[msgspec.Struct]: ...
     async def pardon(self, peer: PeerId) -> bool: ...
 
@@ -40,9 +41,9 @@ def methods(network: Network) -> list[Method]:
         return {"peer": peer}
 
     async def ping(peer: Name) -> Result:
-        """Measure the time of a round trip to a peer."""
+        """Measure the time of a round trip to a peer; `relays` carry it when the peer cannot be dialled."""
         seconds = await network.ping(parse_peer_id(peer))
-        return {"peer": peer, "ms": round(seconds * 1000, 2)}
+        return {"peer": peer, "ms": round(seconds * 1000, 2), "relays": list(network.relays(parse_peer_id(peer)))}
 
     async def banned() -> Result:
         """The peers that are refused for a while because they wasted our time: why, until when, how often."""
