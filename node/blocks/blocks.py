@@ -44,3 +44,6 @@ class Blocks(Protocol):
 
     async def pins(self) -> list[Cid]:
         """The pinned roots."""
+
+    def figures(self) -> dict[str, str | int]:
+        """For the home screen: the mode, what is stored, and of how many contents others keep our record."""

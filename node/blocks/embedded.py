@@ -37,14 +37,14 @@ from node.blocks.outline import (
     outline_of,
 )
 from node.blocks.payloads import Payload
-from node.blocks.providing import Providing
 from node.blocks.serving import Serving
 from node.blocks.shares import Shares
-from node.blocks.sources import sources
+from node.blocks.sources import key_of, sources
 from node.blocks.store import BlockStore
 from node.blocks.transfer import Keeper, Transfer
 from node.network import Network
 from node.network.bitswap import Bitswap, serve_bitswap
+from node.network.providing import Providing
 from protocols.errors import BadIdentifier
 from protocols.ids import Cid, PeerId
 from protocols.payload import LEAF_BYTES
@@ -184,6 +184,10 @@ class EmbeddedBlocks:
         """What has gone to peers since the start."""
         return self.serving.sent_bytes + (self._bitswap.sent_bytes if self._bitswap else 0)
 
+    def figures(self) -> dict[str, str | int]:
+        providing = self.provided.providing if self.provided else 0
+        return {"mode": "embedded", "size_bytes": self.size_bytes, "providing": providing}
+
     # -- for Bitswap
 
     async def read(self, cid: bytes) -> bytes | None:
@@ -296,7 +300,8 @@ class EmbeddedBlocks:
         if payloads.check(payload):
             return
         for place in payload.missing():
-            block = self._store.get(leaf_cid(payload.outline.digest(place)))
+            digest = payload.outline.digest(place)
+            block = self._store.get(leaf_cid(digest)) if self._store.has_leaf(digest) else None
             if block is not None:
                 payloads.write(payload, place, [memoryview(block)])
         payloads.finish(payload)
@@ -322,8 +327,8 @@ class EmbeddedBlocks:
         if self.provided is not None:
             self.provided.stir()
 
-    async def _roots(self) -> list[Cid]:
-        return await self._disk(self._store.roots)
+    async def _keys(self) -> list[bytes]:
+        return [key_of(root) for root in await self._disk(self._store.roots)]
 
     async def _pack(self, root: Cid) -> None:
         """Make a payload of a content that came block by block, when it is chunked as payloads are."""
@@ -425,7 +430,7 @@ async def open_embedded(
     async with serve_bitswap(network, blocks) as bitswap:
         blocks._bitswap = bitswap
         blocks.serving.listen(network)
-        blocks.provided = Providing(network.dht, blocks._roots)
+        blocks.provided = Providing(network.dht, blocks._keys)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(blocks.provided.run)
             yield blocks

@@ -103,6 +103,10 @@ class IpfsRpcBlocks:
         listed = await self._call(lambda: self._client.pin.ls(type="recursive", timeout=CONTROL_S))
         return sorted(_supported(listed["Keys"]))
 
+    def figures(self) -> dict[str, str | int]:
+        """What the daemon stores and provides is its own affair."""
+        return {"mode": "rpc", "api": self._address}
+
     def _same(self, said: Cid, mine: Cid) -> Cid:
         if said != mine:
             raise BadBlock(f"the daemon at {self._address} named the content {said}, it is {mine}")
