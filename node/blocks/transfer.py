@@ -314,14 +314,13 @@ class Fetching:
         leaves, at = [], 0
         for place in range(run.first, run.first + run.leaves):
             size = self._payload.shape.leaf_bytes(place)
-            room = buffer[at : at + size]
-            got = await self._dialogue.receive_into(room, timeout_s=LEAF_S)
-            if not got:
-                raise NotHere(f"leaf {place} is not there any more")
-            if got != size:
-                raise Lied(f"leaf {place} of {got} bytes, it has {size}")
-            leaves.append(room)
+            leaves.append(buffer[at : at + size])
             at += size
+        odd = await self._dialogue.receive_all(leaves, timeout_s=LEAF_S)
+        if odd and not odd.size_bytes:
+            raise NotHere(f"leaf {run.first + odd.place} is not there any more")
+        if odd:
+            raise Lied(f"leaf {run.first + odd.place} of {odd.size_bytes} bytes")
         self._asked.popleft()
         nursery.start_soon(self._store, run, buffer, leaves)
 

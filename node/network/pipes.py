@@ -26,6 +26,7 @@ from noise.state import CipherState  # type: ignore[import-untyped]
 WRITE_BYTES = 65_507  # Noise's 65,519 bytes of plaintext less the 12 of a Yamux header: one frame, one message
 BATCH_FRAMES = 9
 BATCH_BYTES = BATCH_FRAMES * WRITE_BYTES
+RAW_BYTES = 1 << 20  # read at a time from a peer that sends much
 BODY_S = 60.0  # without a byte of a frame that has begun; stock code's _DEFAULT_DATA_FRAME_READ_TIMEOUT
 SOCKET_STALL_S = 20.0  # without the kernel taking a byte; then the connection is dead
 HEADER = struct.Struct("!BBHII")
@@ -130,7 +131,7 @@ class Inlet:
                     self._plain = opened[:size]
                     return
                 stream.recv_window -= length  # ends the connection of a sender over its window
-                buffer += opened[HEADER.size : size]
+                _put(stream, buffer, opened[HEADER.size : size])
                 touched[stream_id] = stream, buffer
         finally:
             for stream_id, (stream, buffer) in touched.items():
@@ -152,7 +153,7 @@ class Inlet:
     def _pour(self) -> None:
         assert self._target is not None
         piece = self._take(self._body)
-        self._target[2].extend(piece)
+        _put(self._target[1], self._target[2], piece)
         self._body -= len(piece)
         self._tell(*self._target)
         if not self._body:
@@ -160,8 +161,9 @@ class Inlet:
 
     def _tell(self, stream_id: int, stream: Any, buffer: bytearray) -> None:
         """Wake the reader, unless it has said that it waits for more."""
-        event = self._muxer.stream_events.get(stream_id)
-        if event is not None and len(buffer) >= getattr(stream, "awaited_bytes", 1):
+        event, sink = self._muxer.stream_events.get(stream_id), getattr(stream, "sink", None)
+        there = len(buffer) + (sink.poured if sink else 0)
+        if event is not None and (there >= getattr(stream, "awaited_bytes", 1) or (sink and sink.done)):
             event.set()
 
     def _take(self, most: int) -> memoryview:
@@ -183,14 +185,29 @@ class Inlet:
 
     async def _receive(self) -> None:
         left = self._end - self._start
-        self._raw[:left] = self._raw[self._start : self._end]
+        rest = self._raw[self._start : self._end]
+        if self._end == len(self._raw) < RAW_BYTES:  # it comes faster than we read
+            self._raw = memoryview(bytearray(RAW_BYTES))
+        self._raw[:left] = rest
         self._start, self._end = 0, left
-        with trio.fail_after(BODY_S if self._body else float("inf")):
+        if self._body:
+            with trio.fail_after(BODY_S):
+                got = await self._socket.recv_into(self._raw[left:])
+        else:
             got = await self._socket.recv_into(self._raw[left:])
         if not got:
             unread = left + len(self._head) + self._body
             raise IncompleteReadError("the peer ended the connection", expected_bytes=1, received_bytes=unread)
         self._end += got
+
+
+def _put(stream: Any, buffer: bytearray, data: memoryview) -> None:
+    """Bytes of a stream to where they are waited for, the rest into its buffer."""
+    sink = getattr(stream, "sink", None)
+    if sink is not None:
+        data = data[sink.pour(data) :]
+    if data:
+        buffer += data
 
 
 def _advance(cipher: Any, verb: str, source: memoryview, target: memoryview) -> None:

@@ -6,7 +6,8 @@ byte of the body is read, and every read and write stands under a deadline. A re
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import trio
 from libp2p.exceptions import BaseLibp2pError
@@ -24,7 +25,8 @@ from node.network.errors import (
 )
 from node.network.host import drop
 from node.network.pipes import BATCH_BYTES
-from node.network.substrate import READ_BYTES, read_into, shielded, widen
+from node.network.sinks import Sink
+from node.network.substrate import READ_BYTES, pour_into, read_into, shielded, widen
 from protocols.codec import Message, decode, encode
 from protocols.errors import Malformed
 from protocols.framing import HEADER_BYTES, frame, frame_length
@@ -44,6 +46,13 @@ class Refusal(Message, frozen=True):
 
     kind: str
     reason: str
+
+
+class Odd(NamedTuple):
+    """A frame of another size than was expected: its place, and the size that was announced."""
+
+    place: int
+    size_bytes: int
 
 
 class Dialogue:
@@ -106,6 +115,26 @@ class Dialogue:
     def halted(self) -> bool:
         """Whether a frame has begun to come and has not come whole."""
         return bool(self._ahead) or self._begun
+
+    async def receive_all(self, targets: Sequence[memoryview], *, timeout_s: float) -> Odd | None:
+        """Read a frame into each target; the first frame that has not its target's size ends it, and is told of.
+
+        `timeout_s` is the longest that one frame may take. Raises as `receive`. The targets are written to until this
+        returns, and with the fewest copies there can be.
+        """
+        sink = Sink(targets)
+        with memoryview(bytes(self._ahead)) as ahead:
+            del self._ahead[: sink.pour(ahead)]
+        sink.collect()
+        try:
+            await pour_into(self._stream, sink, timeout_s)
+        except trio.TooSlowError as err:
+            raise DeadlineExceeded(f"{self.peer} did not send a frame within {timeout_s:g} s") from err
+        except StreamEOF as err:
+            raise PeerVanished(f"{self.peer} ended the stream") from err
+        except BROKEN as err:
+            raise PeerVanished(f"the stream to {self.peer} broke") from err
+        return None if sink.odd is None else Odd(sink.filled, sink.odd)
 
     def widen(self, window_bytes: int) -> None:
         """Take so much ahead of our reading; for who asks only for what he has room for."""

@@ -18,7 +18,8 @@ replaced, with its lines in libp2p 0.8.1, and why:
   leaves half a message on the wire and the cipher out of step.
 - the attribute `YamuxStream.recv_window` (yamux.py 1543–1551): who sends more than its window is only warned of.
 
-`read_into` stands for `YamuxStream.read` and `Yamux.read_stream` (yamux.py 474–582, 1051–1153) where data is there.
+`read_into` and `pour_into` stand for `YamuxStream.read` and `Yamux.read_stream` (yamux.py 474–582, 1051–1153) where
+data is there.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from noise.state import CipherState  # type: ignore[import-untyped]
 
 from node.network.pipes import BATCH_BYTES, HEADER, SOCKET_STALL_S, WRITE_BYTES, inlet_of, outlet_of, trial
+from node.network.sinks import Sink
 
 READ_BYTES = 262_144
 RECEIVE_WINDOW = 1 << 20  # bytes in flight on one stream: 20 MB/s at 50 ms
@@ -139,6 +141,45 @@ async def read_into(stream: Any, target: memoryview) -> int:
     data: bytes = await stream.read(len(target))
     target[: len(data)] = data
     return len(data)
+
+
+async def pour_into(stream: Any, sink: Sink, silence_s: float) -> None:
+    """Read frames of a stream into a sink until it is done; raises what `stream.read` raises, at the end of it too.
+
+    Raises TooSlowError when no frame was completed for `silence_s`.
+    """
+    muxed = stream.muxed_stream
+    stock = not _installed or type(muxed) is not YamuxStream
+    while not sink.done:
+        if stock or muxed.recv_closed or muxed.closed or muxed.stream_id not in muxed.conn.stream_events:
+            with trio.fail_after(silence_s):
+                sink.pour(memoryview(await stream.read(sink.wants)))
+            sink.collect()
+        else:
+            await _pour(muxed, sink, silence_s)
+            await _credit(muxed, bytes_read=sink.collect())
+
+
+async def _pour(muxed: Any, sink: Sink, silence_s: float) -> None:
+    """What is there into the sink; else what comes, until it is done or credit is due."""
+    conn, name = muxed.conn, muxed.stream_id
+    buffer: bytearray = conn.stream_buffers[name]
+    if buffer:
+        with memoryview(buffer) as whole:
+            taken = sink.pour(whole)
+        del buffer[:taken]
+        return
+    event, filled = conn.stream_events[name], sink.filled
+    muxed.sink, muxed.awaited_bytes = sink, muxed.target_recv_window // 4
+    try:
+        with trio.move_on_after(silence_s):
+            await event.wait()
+    finally:
+        muxed.sink, muxed.awaited_bytes = None, 1
+    if event.is_set():
+        conn.stream_events[name] = trio.Event()
+    elif sink.filled == filled:
+        raise trio.TooSlowError
 
 
 def _digest(owner: type, name: str) -> str:
