@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,14 @@ async def test_nonsense_ends_its_stream_and_nothing_is_kept(alice: Network, bob:
     with trio.fail_after(30):
         assert await send(alice, bob, NONSENSE[what]) == 0
     assert len(bob.dht.records) == 0
+
+
+async def test_who_sends_nonsense_again_and_again_is_sent_away(alice: Network, bob: Network) -> None:
+    await meet(alice, bob)
+    with trio.fail_after(30):
+        while bob.peers():
+            with suppress(*BROKEN):
+                await send(alice, bob, NONSENSE["garbage"])
 
 
 async def test_one_peer_neither_fills_the_store_nor_asks_without_end(alice: Network, bob: Network) -> None:
