@@ -77,11 +77,12 @@ class CatalogStore:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    async def add(self, arrivals: Sequence[Arrival], now: int) -> set[str]:
-        """Keep envelopes, in one write; the ids of those that were not known."""
+    async def add(self, arrivals: Sequence[Arrival], gone: Sequence[str], now: int) -> set[str]:
+        """Keep envelopes and drop those that made room for them, in one write; the ids of those that were not known."""
 
         def run(conn: sqlite3.Connection) -> set[str]:
             new: set[str] = set()
+            _remove(conn, gone)
             for one in arrivals:
                 kept = one.kept
                 cursor = conn.execute(

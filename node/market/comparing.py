@@ -168,15 +168,16 @@ class Reading:
         return known is not None and known[0] == digest and self._stock.catalog.now < known[1]
 
     def _good_until(self, ids: Sequence[str]) -> float:
-        """Until when a leaf with these ids needs no look: some are with others now, some were put off."""
+        """Until when a leaf needs no look: -inf when some of its ids are with others now, else by what was put off."""
         catalog = self._stock.catalog
         if any(catalog.misses(id) for id in ids):
-            return catalog.now + SOON_S
+            return -math.inf
         return min((catalog.missed_at(id) for id in ids if not catalog.knows(id)), default=math.inf)
 
     def _note(self, seen: dict[str, tuple[bytes, float]]) -> float:
         """Remember what still differs; seconds until something below is worth another look."""
         tree, now = self._stock.catalog.tree(self._domain), self._stock.catalog.now
+        is_soon = any(until < now for _, until in seen.values())
         kept = {prefix: known for prefix, known in self._dealt_with.items() if now < known[1]}
         for prefix in sorted(seen, key=len, reverse=True):
             digest, until = seen[prefix]
@@ -190,7 +191,7 @@ class Reading:
         if len(kept) > MAX_DEALT_WITH:
             kept = {}
         self._dealt_with = kept
-        return max(min((until for _, until in kept.values()), default=math.inf) - now, 0.0)
+        return SOON_S if is_soon else max(min((until for _, until in kept.values()), default=math.inf) - now, SOON_S)
 
 
 def _check(prefix: str, node: Node) -> None:
