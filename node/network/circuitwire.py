@@ -57,6 +57,8 @@ def decode(data: bytes, kind: Any) -> Any:
         message.ParseFromString(data)
     except (DecodeError, RecursionError) as err:
         raise Malformed(f"not a {kind.__name__}") from err
+    if not message.HasField("type"):
+        raise Malformed(f"a {kind.__name__} of no type")
     return message
 
 
