@@ -85,9 +85,10 @@ class ProfilePurchases:
         """One purchase."""
         return _first(await self._rows("SELECT * FROM profile_purchases WHERE purchase = ?", (purchase,)))
 
-    async def open(self, payee: str) -> Purchase | None:
-        """What was paid for, or was about to be, and has not come."""
-        return _first(await self._rows("SELECT * FROM profile_purchases WHERE payee = ? AND state = 'open'", (payee,)))
+    async def last(self, payee: str) -> Purchase | None:
+        """The newest purchase of a payee. Only this one can be open."""
+        sql = "SELECT * FROM profile_purchases WHERE payee = ? ORDER BY rowid DESC LIMIT 1"
+        return _first(await self._rows(sql, (payee,)))
 
     async def held(self, domain: str, since: int) -> list[Purchase]:
         """The newest profile of each payee that came since a time."""

@@ -159,9 +159,8 @@ class ProfileBuyer:
     async def _from(self, listed: Listed[Advert], query: str, least: int, bill: _Bill) -> str:
         """Buy from one seller; "bought" or "held". The lane's lock is ours."""
         domain, seller = listed.body.domain, listed.item.signer
-        left_open = await self._store.open(seller)
-        came = left_open is not None and await self._finish(listed.item.peer, left_open, bill)
-        if came and left_open is not None and left_open.domain == domain:
+        last = await self._store.last(seller)
+        if last is not None and await self._finish(listed.item.peer, last, bill) and last.domain == domain:
             return "bought"
         purchase = purchase_id(query, seller, domain)
         known = await self._store.get(purchase)
@@ -202,20 +201,24 @@ class ProfileBuyer:
             raise Unshown(f"a profile of {terms.wants} wants, {least} were asked for; nothing was paid")
         return terms
 
-    async def _finish(self, peer: PeerId, left_open: Purchase, bill: _Bill) -> bool:
-        """Ask for what an earlier call left open; whether it came. False: he has charged nothing for it.
+    async def _finish(self, peer: PeerId, last: Purchase, bill: _Bill) -> bool:
+        """Ask for what an earlier call left open; whether it came now. False: he has charged nothing for it.
 
         Raises Unshown while he says that he has served it and does not show it.
         """
-        promised_wei, received_wei = await self._lane(Address(left_open.payee))
-        if promised_wei < received_wei + left_open.cost_wei:  # cut off before anything was signed
-            await self._store.drop(left_open.purchase)
+        if last.state == "came":
+            await self._purse.received(Address(last.payee), LANE)  # a crash may have come between the two
+        if last.state != "open":
+            return False
+        promised_wei, received_wei = await self._lane(Address(last.payee))
+        if promised_wei < received_wei + last.cost_wei:  # cut off before anything was signed
+            await self._store.drop(last.purchase)
             return False
         try:
-            profile = await self._pay(left_open, peer, bill)
+            profile = await self._pay(last, peer, bill)
         except _Unpaid:
             return False
-        await self._keep(left_open, profile, quoted=None)
+        await self._keep(last, profile, quoted=None)
         return True
 
     async def _pay(self, one: Purchase, peer: str, bill: _Bill) -> bytes:

@@ -432,6 +432,13 @@ async def test_a_purchase_that_a_crash_cut_off_is_finished_and_paid_once(
             third = await bob.profile_desk.query("fashion", MANY)
             assert (third.paid_wei, third.profiles) == (0, 1)
             assert await alice.profiles.sold("fashion") == (1, PRICE_WEI)
+            for text in WANTS:
+                await alice.demands.post(f"{text}, with shoes", "shoes", TOKENS)
+            await bob.gossip.follow("shoes")
+            await alice.profiles.sell("shoes", PRICE_WEI, ["demands"], 0)
+            await until(lambda: len(sellers(bob.catalog)) == 2)
+            assert (await bob.profile_desk.query("shoes", MANY)).profiles == 1, "the lane goes on"
+            assert await lane(bob, alice) == 2 * PRICE_WEI
 
 
 async def test_a_buyer_who_lost_his_journal_goes_on_from_what_he_signed(place: Place) -> None:

@@ -148,6 +148,10 @@ class Cluster:
         """Lay down the next power cut of a node, running or not."""
         cut.lay(self._cut(name))
 
+    def armed(self, name: str) -> bool:
+        """Whether the power cut of a node has not happened yet."""
+        return self._cut(name).exists()
+
     def disarm(self, name: str) -> None:
         """Take a power cut away that did not happen."""
         self._cut(name).unlink(missing_ok=True)
