@@ -58,7 +58,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     target_peers: int = 8
     lifetime_s: int = 3_600  # of the offers it tells
     domains: tuple[str, ...] = (DOMAIN,)
-    settings: dict[str, float] = {}
+    settings: dict[str, Any] = {}
 
 
 class Light:
@@ -137,6 +137,15 @@ class Light:
         """The connected peers and their addresses."""
         return {str(peer.peer): list(peer.addresses) for peer in self._network.peers()}
 
+    async def standing(self) -> dict[str, Any]:
+        """How others reach it, and at which addresses."""
+        standing: dict[str, Any] = msgspec.to_builtins(self._network.standing)
+        return {**standing, "addresses": list(self._network.addresses)}
+
+    async def relays(self, peer: str) -> list[str]:
+        """The relays that carry its connection to a peer."""
+        return [str(relay) for relay in self._network.relays(PeerId(peer))]
+
     async def listeners(self) -> int:
         return int(self._network.gossip.listeners(f"/schwung/{NETWORK}/offers/{self._plan.domains[0]}"))
 
@@ -171,6 +180,7 @@ class Light:
             "heard": sum(self._heard.values()),
             "peers": len(self._network.peers()),
             "queued": sum(len(queue) for queue in router.peer_queues.values()),
+            "sent": router.router.sent,
             "dropped": router.dropped,
             "refused": router.refused,
         }
