@@ -64,6 +64,7 @@ class Card:
         self.loss = 0.0
         self.group = 0
         self.plugged = True
+        self.walled = False  # lets out who calls, and nobody in: a NAT without a mapping, a firewall
         self.calls = 0  # TCP connections that somebody began to this host
 
     def within(self, command: list[str]) -> list[str]:
@@ -134,9 +135,12 @@ class Switch:
 
     def _carry(self, sender: Card, frame: bytes) -> None:
         to = frame[:6]
-        _count_call(self.cards.get(to), frame)
+        if to in self.cards and _is_call(frame):
+            self.cards[to].calls += 1
         for target in self._targets(sender, to):
             if sender.group != target.group or not (sender.plugged and target.plugged):
+                continue
+            if target.walled and _is_call(frame):
                 continue
             if any(card.loss and self._dice.random() < card.loss for card in (sender, target)):
                 self.lost += 1
@@ -161,13 +165,12 @@ class Switch:
             self.lost += 1
 
 
-def _count_call(card: Card | None, frame: bytes) -> None:
-    """An IPv4 frame with a TCP SYN begins a connection; the first of them counts, its repetitions do too."""
-    if card is None or frame[12:14] != b"\x08\x00" or frame[23] != socket.IPPROTO_TCP:
-        return
+def _is_call(frame: bytes) -> bool:
+    """Whether a frame begins a TCP connection over IPv4; a repetition of it does too."""
+    if frame[12:14] != b"\x08\x00" or frame[23] != socket.IPPROTO_TCP:
+        return False
     flags = frame[14 + (frame[14] & 15) * 4 + 13]
-    if flags & SYN and not flags & ACK:
-        card.calls += 1
+    return bool(flags & SYN and not flags & ACK)
 
 
 def _hold(number: int, wire: int) -> None:
