@@ -49,6 +49,12 @@ class Listeners(Protocol):
     def listens(self, peer: PeerId, topic: str) -> bool: ...
 
 
+class Rendezvous(Protocol):
+    """Where listeners are found whom nobody around knows."""
+
+    def listeners(self, topic: str) -> Awaitable[Found]: ...
+
+
 class Links(Protocol):
     """How a connection is felt and ended."""
 
@@ -81,6 +87,7 @@ class Keeper:
         meeting: Meeting,
         links: Links,
         listeners: Listeners,
+        rendezvous: Rendezvous,
         *,
         target: int,
         most: int,
@@ -92,6 +99,7 @@ class Keeper:
         self._meeting = meeting
         self._links = links
         self._listeners = listeners
+        self._rendezvous = rendezvous
         self._target = target
         self._most = most
         self._wants: dict[PeerId, _Want] = {}
@@ -100,7 +108,7 @@ class Keeper:
         self._woken = trio.Event()
         self._rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._slots = trio.CapacityLimiter(AT_ONCE)
-        self._look = 0.0
+        self._look = self._search = 0.0
         self._young_until = math.inf
 
     def want(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
@@ -188,13 +196,21 @@ class Keeper:
         try:
             topics = self._lonely()
             if topics:
-                found = list(dict(await self._meeting.ask_around(topics)).items())
-                await self._try_all(found[: COMPANY * len(topics)], self._most)
+                found = await self._meeting.ask_around(topics) or await self._searched(topics)
+                await self._try_all(list(dict(found).items())[: COMPANY * len(topics)], self._most)
             if len(self._book) < self._target:
                 known = await self._memory.good(2 * self._target) + await self._meeting.ask_around([])
                 await self._try_all(list(dict(known).items()), self._target)
         finally:
             self._looking = False
+
+    async def _searched(self, topics: Sequence[str]) -> Found:
+        """Nobody around knows a listener: one topic at a time, for a search asks dozens of peers."""
+        now = trio.current_time()
+        if now < self._search:
+            return []
+        self._search = now + LOOK_AROUND_S
+        return await self._rendezvous.listeners(self._rng.choice(topics))
 
     async def _try_all(self, found: Found, most: int) -> None:
         async with trio.open_nursery() as nursery:

@@ -43,6 +43,7 @@ from node.network.peers import (
     PeerMemory,
 )
 from node.network.reachability import DIAL_BACK, MAX_BYTES
+from node.network.rendezvous import Rendezvous
 from node.network.serving import (
     PER_PEER,
     REQUEST_BURST,
@@ -80,16 +81,6 @@ class Network:
         self._links = Links(host, guard.conduct.blame)
         self._book = PeerBook(on_event)
         self._meeting = Meeting(self._links, self._book, memory, options, lambda: self.addresses, gossip.listens, guard)
-        self._keeper = Keeper(
-            self.peer_id,
-            self._book,
-            memory,
-            self._meeting,
-            self._links,
-            gossip,
-            target=options.target_peers,
-            most=options.max_connections * 3 // 4,  # the rest is for those who dial us
-        )
         self.dht = Dht(
             host,
             self.peer_id,
@@ -98,6 +89,18 @@ class Network:
             links=self._links,
             ensure=self._meeting.ensure,
             own_addresses=lambda: self.addresses,
+        )
+        self._rendezvous = Rendezvous(self.dht, gossip.topics)
+        self._keeper = Keeper(
+            self.peer_id,
+            self._book,
+            memory,
+            self._meeting,
+            self._links,
+            gossip,
+            self._rendezvous,
+            target=options.target_peers,
+            most=options.max_connections * 3 // 4,  # the rest is for those who dial us
         )
         self._outside = Outside(
             host,
@@ -267,6 +270,7 @@ class Network:
     async def subscribe(self, topic: str, check: Check, *, buffer: int = BUFFER) -> trio.MemoryReceiveChannel[Message]:
         """See `Gossip.subscribe`; listeners to the topic are looked for, and come later."""
         messages = await self.gossip.subscribe(topic, check, buffer)
+        self._rendezvous.stir()
         self._keeper.look_around()
         return messages
 
@@ -293,6 +297,8 @@ class Network:
         nursery.start_soon(self._keeper.run)
         nursery.start_soon(self._keeper.feel_pulse)
         nursery.start_soon(self.dht.run)
+        if self.options.target_peers:
+            nursery.start_soon(self._rendezvous.run)
         reachability = self._outside.reachability
         self.serve(DIAL_BACK, reachability.answer, max_request_bytes=MAX_BYTES, concurrency=4, per_peer=1)
         await self._outside.run(nursery)
@@ -377,8 +383,8 @@ async def open_network(
             try:
                 yield network
             finally:
+                nursery.cancel_scope.cancel()  # first of all the dialling: what connects after the close stays open
                 await network.close()
-                nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         left = group if not network._closing else group.split(_shutdown_noise)[1]
         if left is not None:
