@@ -5,17 +5,16 @@ peers only, so that no foreign network grows into our tables. To IPFS peers that
 `/ipfs/lan/kad/1.0.0` (private addresses) or `/ipfs/kad/1.0.0`: they keep our records and tell us theirs, but we answer
 nothing there: a server of the public DHT is asked thousands of times a minute by strangers.
 
-The part of the specification that provider records need is written anew (`dhtwire`, `dhttable`, `dhtrecords`,
-`dhtwalk`: FIND_NODE, ADD_PROVIDER, GET_PROVIDERS, the library's own protobuf) because the library's KadDHT (0.8.1)
-takes and answers values besides, adds every asker to its table, waits for a silent stream without a deadline in one of
-twelve places for all, keeps records without any bound and writes all of them to the disk for each one that comes, and
-dials whatever address anybody names.
+The part of the specification that provider records need (FIND_NODE, ADD_PROVIDER, GET_PROVIDERS) is written anew over
+the library's protobuf: `dhtwire`, `dhttable`, `dhtrecords`, `dhtwalk`, `dhtanswers`. The library's KadDHT (0.8.1) takes
+and answers values besides, adds every asker to its table, waits for a silent stream without a deadline in one of twelve
+places for all, keeps records without any bound and writes all of them to the disk for each one that comes, dials
+whatever address anybody names, and takes twice the time and CPU (`python -m tests.bench.dht`).
 """
 
 from __future__ import annotations
 
-import random
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -24,47 +23,26 @@ import trio
 from libp2p.custom_types import TProtocol
 
 from node.network.addresses import MAX_ADDRESSES, parse_peer_address, to_id
-from node.network.allowance import Allowance
-from node.network.conduct import FLOOD, MALFORMED, SILENT, Fault
+from node.network.conduct import Fault
+from node.network.dhtanswers import Answering
 from node.network.dhtrecords import Records
-from node.network.dhttable import K, Table, point
+from node.network.dhttable import K, Table
 from node.network.dhtwalk import Face, Gathered, is_public, remote_ip
-from node.network.dhtwire import (
-    ADD_PROVIDER,
-    FIND_NODE,
-    GET_PROVIDERS,
-    MAX_REQUEST_BYTES,
-    Contact,
-    Question,
-    answer,
-    read_question,
-    receive,
-    say,
-)
+from node.network.dhtwire import Contact
 from node.network.errors import NetworkError, PeerUnreachable
 from node.network.links import Links
 from node.network.options import NetworkOptions
 from node.network.peers import PeerBook
-from node.network.streams import BROKEN, Dialogue
-from protocols.errors import Malformed
 from protocols.ids import PeerId
 
 log = structlog.get_logger(__name__)
 
 IPFS_PRIVATE, IPFS_PUBLIC = "/ipfs/lan/kad/1.0.0", "/ipfs/kad/1.0.0"
-STREAMS, STREAMS_OF_PEER = 64, 4
-IDLE_S = 20.0  # of a stream between two questions
-WRITE_S = 10.0
-QUESTIONS_PER_S, QUESTIONS_AT_ONCE = 50.0, 400.0  # of one peer; who tells his pins one by one asks 20 a second
 PROVIDE_S = 60.0
 KNOWN = 4_096  # peers whose addresses were heard in a search
 GUESTS_KEPT = 16  # connections made by searches that may stay although many others stand
 SWEEP_S = 600.0
 IPFS_RETRY_S = 30.0
-
-
-class Declined(Exception):
-    """We do not do what was asked, and nobody is to blame for it."""
 
 
 class Dht:
@@ -89,22 +67,19 @@ class Dht:
         self._links = links
         self._ensure = ensure
         self._own_addresses = own_addresses
-        self._blame = blame
         self._table = Table(me)
         self._ipfs_peers = [(parse_peer_address(address)[0], address) for address in options.ipfs_peers]
         self._own: set[bytes] = set()
         self._known: OrderedDict[PeerId, tuple[str, ...]] = OrderedDict()
         self._guests: OrderedDict[PeerId, None] = OrderedDict()
-        self._streams: Counter[PeerId] = Counter()
-        self._pace = Allowance(QUESTIONS_PER_S, QUESTIONS_AT_ONCE)
         self.records = Records(lambda peer: peer in book)
-        self.answered = 0  # questions of peers
+        self.answering = Answering(self, self.records, lambda peer: peer in book, blame)
         name = f"/schwung/{options.network_id}/kad/1.0.0"
-        ours = Face(host, me, names=lambda _peer: [name], near=self._near, reach=self._reach, echoes=True)
+        ours = Face(host, me, names=lambda _peer: [name], near=self.near, reach=self._reach, echoes=True)
         ipfs = Face(host, me, names=self._ipfs_name, near=self._near_ipfs, reach=self._reach_ipfs, echoes=False)
         self._faces = (ours, ipfs) if options.dht else ()
         if options.dht:
-            host.set_stream_handler(TProtocol(name), self._on_stream)
+            host.set_stream_handler(TProtocol(name), self.answering.serve)
 
     async def provide(self, key: bytes) -> int:
         """Tell the peers nearest to a multihash that we have its content; how many of them have taken that."""
@@ -135,7 +110,7 @@ class Dht:
         gathered = Gathered()
         now = trio.current_time()
         gathered.hear(
-            self._me, [self._contact_of(peer) for peer in self.records.providers(key, now) if peer != self._me]
+            self._me, [self.contact_of(peer) for peer in self.records.providers(key, now) if peer != self._me]
         )
         with trio.move_on_after(timeout_s):
             async with trio.open_nursery() as nursery:
@@ -143,7 +118,7 @@ class Dht:
                     nursery.start_soon(face.gather, key, gathered, limit)
         best = gathered.best(limit)
         for contact in best:
-            self._remember(contact)
+            self.remember(contact)
         await self._part()
         return [contact.peer for contact in best]
 
@@ -154,7 +129,6 @@ class Dht:
 
     def gone(self, peer: PeerId) -> None:
         """The last connection to a peer has ended."""
-        self._pace.forget(peer.encode())
         self._guests.pop(peer, None)
 
     async def run(self) -> None:
@@ -168,7 +142,7 @@ class Dht:
 
     # -- whom to ask
 
-    def _near(self, target: int) -> list[Contact]:
+    def near(self, target: int) -> list[Contact]:
         """Peers of our network, nearest to a point; whoever is greeted is in the table."""
         connected = [Contact(peer.peer, peer.addresses) for peer in self._book.all()]
         for contact in connected:
@@ -225,73 +199,22 @@ class Dht:
             str(stream.get_protocol()).startswith("/meshsub/") for conn in conns for stream in conn.get_streams()
         )
 
-    # -- who asks us
+    # -- inside
 
-    async def _on_stream(self, stream: Any) -> None:
-        peer = PeerId(str(stream.muxed_conn.peer_id))
-        if peer not in self._book or self._streams[peer] >= STREAMS_OF_PEER or self._streams.total() >= STREAMS:
-            await Dialogue(stream).reset()
-            return
-        self._streams[peer] += 1
-        try:
-            await self._converse(peer, stream)
-            await Dialogue(stream).close()
-        except (Declined, Malformed, trio.TooSlowError, *BROKEN) as err:
-            log.debug("a Kademlia stream ended", peer=peer, error=str(err))
-            if isinstance(err, Malformed):
-                self._blame(peer, MALFORMED)
-            elif isinstance(err, trio.TooSlowError):
-                self._blame(peer, SILENT)
-            await Dialogue(stream).reset()
-        finally:
-            self._streams[peer] -= 1
-            if not self._streams[peer]:
-                del self._streams[peer]
-
-    async def _converse(self, peer: PeerId, stream: Any) -> None:
-        ahead = bytearray()
-        while True:
-            with trio.fail_after(IDLE_S):
-                raw = await receive(stream, ahead, MAX_REQUEST_BYTES)
-            if raw is None:
-                return
-            if not self._pace.take(peer.encode(), trio.current_time()):
-                self._blame(peer, FLOOD)
-                raise Declined("more questions than anybody needs")
-            await say(stream, self._answer(peer, read_question(raw)), WRITE_S)
-
-    def _answer(self, peer: PeerId, asked: Question) -> bytes:
-        self.answered += 1
-        if asked.kind == ADD_PROVIDER:
-            return self._keep(peer, asked)
-        near = [one for one in self._near(point(asked.key)) if one.addresses and one.peer != peer]
-        if asked.kind == FIND_NODE:
-            return answer(FIND_NODE, asked.key, near)
-        held = self.records.providers(asked.key, trio.current_time())
-        chosen = [self._contact_of(one) for one in random.sample(held, min(len(held), K - 1)) if one != peer]
-        if asked.key in self._own:
-            chosen.insert(0, self._contact())
-        return answer(GET_PROVIDERS, asked.key, near, chosen)
-
-    def _keep(self, peer: PeerId, asked: Question) -> bytes:
-        """Only the provider itself may say that it has something."""
-        said = next((one for one in asked.providers if one.peer == peer), None)
-        if said is None:
-            raise Malformed("a provider record in the name of another")
-        if not self.records.add(asked.key, peer, trio.current_time()):
-            raise Declined("no room for another provider record")
-        if said.addresses:
-            self._remember(said)
-        return answer(ADD_PROVIDER, asked.key)
-
-    def _contact_of(self, peer: PeerId) -> Contact:
+    def contact_of(self, peer: PeerId) -> Contact:
+        """A peer and where it is, as far as we know."""
         greeted = self._book.get(peer)
         return Contact(peer, (greeted.addresses if greeted else ()) or self.known(peer))
 
     def _contact(self) -> Contact:
         return Contact(self._me, tuple(self._own_addresses()[:MAX_ADDRESSES]))
 
-    def _remember(self, contact: Contact) -> None:
+    def own(self, key: bytes) -> Contact | None:
+        """Ourselves, when we say that we have the content of a key."""
+        return self._contact() if key in self._own else None
+
+    def remember(self, contact: Contact) -> None:
+        """Note where a peer is said to be."""
         if contact.addresses:
             self._known[contact.peer] = contact.addresses
             self._known.move_to_end(contact.peer)

@@ -16,7 +16,8 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Literal
 
-from node.network.dhtwire import Contact, bytes_of
+from node.network.dhtaddresses import bytes_of
+from node.network.dhtwire import Contact
 from protocols.ids import PeerId
 
 K = 20  # the specification's replication, bucket size and breadth of a search

@@ -75,15 +75,15 @@ async def ours(count: int, keys: int) -> float:
         await nodes[-1].dht.providers(key_of("that the others use"), limit=1, timeout_s=30)
         trip_ms, trip_cpu = await round_trip(nodes, keys)
         row("one question, one answer", trip_ms, trip_cpu, trip_ms, "")
-        before = sum(node.dht.answered for node in nodes)
+        before = sum(node.dht.answering.answered for node in nodes)
         wall, cpu, told = await timed(keys, lambda n: nodes[0].dht.provide(key_of(f"key {n}")))
-        asked = (sum(node.dht.answered for node in nodes) - before) / keys
+        asked = (sum(node.dht.answering.answered for node in nodes) - before) / keys
         row("ours: tell a record", wall, cpu, trip_ms, f"{asked:.0f} questions, kept by {statistics.mean(told):.0f}")  # type: ignore[type-var]
-        before = sum(node.dht.answered for node in nodes)
+        before = sum(node.dht.answering.answered for node in nodes)
         wall, cpu, found = await timed(
             keys, lambda n: nodes[-1].dht.providers(key_of(f"key {n}"), limit=1, timeout_s=30)
         )
-        asked = (sum(node.dht.answered for node in nodes) - before) / keys
+        asked = (sum(node.dht.answering.answered for node in nodes) - before) / keys
         row("ours: find one", wall, cpu, trip_ms, f"{asked:.0f} questions, {sum(map(bool, found))} of {keys} found")
         wall, cpu, none = await timed(keys, lambda n: nodes[-1].dht.providers(key_of(f"no {n}"), limit=1, timeout_s=30))
         row("ours: find that nobody has it", wall, cpu, trip_ms, f"{sum(map(bool, none))} of {keys} found")

@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from multiaddr import Multiaddr
 
+from node.network import dhtaddresses as ids
 from node.network import dhtwire as wire
 from node.network.dhtrecords import Records
-from node.network.dhttable import MAX_ASKED, K, Lookup, Table, place, point
-from node.network.dhtwalk import FROM_ONE, WITNESSES, Gathered, heard_from
+from node.network.dhttable import FROM_ONE, MAX_ASKED, K, Lookup, Table, place, point
+from node.network.dhtwalk import WITNESSES, Gathered, heard_from
 from node.network.dhtwire import Answer, Contact
 from protocols.errors import BadIdentifier, Malformed
 from protocols.ids import PeerId
 
-Message = wire.Message  # the library's; imported where its import warnings are handled
+Message: Any = vars(wire)["Message"]  # the library's; imported where its import warnings are handled
 
 
 def peer(number: int) -> PeerId:
-    return wire.name_of(b"\x12\x20" + hashlib.sha256(str(number).encode()).digest())
+    return ids.name_of(b"\x12\x20" + hashlib.sha256(str(number).encode()).digest())
 
 
 def contact(number: int, host: str = "/ip4/10.0.0.1") -> Contact:
@@ -40,9 +42,17 @@ ME = PEERS[0].peer
 )
 def test_addresses_are_written_and_read_as_the_library_does(text: str) -> None:
     whole = f"{text}/p2p/{ME}"
-    assert wire.address_bytes(whole) == Multiaddr(text).to_bytes()
-    assert wire.address_text(Multiaddr(text).to_bytes(), ME) == whole
-    assert wire.address_text(Multiaddr(whole).to_bytes(), ME) == whole
+    assert ids.address_bytes(whole) == Multiaddr(text).to_bytes()
+    assert ids.address_text(Multiaddr(text).to_bytes(), ME) == whole
+    assert ids.address_text(Multiaddr(whole).to_bytes(), ME) == whole
+
+
+def test_a_way_through_a_relay_is_written_and_read_as_the_library_does() -> None:
+    text = f"/ip4/192.0.2.7/tcp/4780/p2p/{PEERS[1].peer}/p2p-circuit"
+    whole = f"{text}/p2p/{ME}"
+    assert ids.address_bytes(whole) == Multiaddr(text).to_bytes()
+    assert ids.address_text(Multiaddr(text).to_bytes(), ME) == whole
+    assert ids.address_text(Multiaddr(whole).to_bytes(), ME) == whole
 
 
 @pytest.mark.parametrize(
@@ -56,13 +66,15 @@ def test_addresses_are_written_and_read_as_the_library_does(text: str) -> None:
         Multiaddr("/ip4/127.0.0.1/tcp/4001/ws").to_bytes(),
         Multiaddr(f"/ip4/127.0.0.1/tcp/4001/p2p/{PEERS[1].peer}").to_bytes(),
         Multiaddr(f"/ip4/127.0.0.1/tcp/4001/p2p/{ME}/p2p-circuit").to_bytes(),
+        Multiaddr(f"/ip4/127.0.0.1/tcp/4001/p2p/{PEERS[1].peer}/p2p-circuit/p2p/{PEERS[2].peer}").to_bytes(),
+        Multiaddr(f"/ip4/127.0.0.1/tcp/4001/p2p/{PEERS[1].peer}").to_bytes()[:-1],
         b"\x36\xff\xff\xff\xff\xff\xff\xff" + bytes(20),
         b"\x36\x09a/../b/c\x00\x06\x10\x00",
         Multiaddr("/ip4/127.0.0.1/tcp/4001").to_bytes() + bytes(400),
     ],
 )
 def test_an_address_that_cannot_be_dialled_is_dropped(raw: bytes) -> None:
-    assert wire.address_text(raw, ME) == ""
+    assert ids.address_text(raw, ME) == ""
 
 
 def test_messages_are_the_librarys_and_come_back() -> None:
@@ -71,7 +83,7 @@ def test_messages_are_the_librarys_and_come_back() -> None:
     message = Message()
     message.ParseFromString(framed[2:])
     assert message.key == key
-    assert [wire.name_of(one.id) for one in message.closerPeers] == [one.peer for one in PEERS[:3]]
+    assert [ids.name_of(one.id) for one in message.closerPeers] == [one.peer for one in PEERS[:3]]
     assert wire.read_answer(framed[2:]) == Answer(tuple(PEERS[:3]), tuple(PEERS[3:5]))
     asked = wire.read_question(wire.question(wire.ADD_PROVIDER, key, PEERS[:1])[1:])
     assert asked == (wire.ADD_PROVIDER, key, tuple(PEERS[:1]))
@@ -97,7 +109,7 @@ def test_a_list_of_ten_thousand_peers_counts_as_its_first_twenty() -> None:
         Message(type=Message.FIND_NODE, key=bytes(wire.MAX_KEY_BYTES + 1)),
     ],
 )
-def test_only_what_provider_records_need_is_answered(message: Message) -> None:
+def test_only_what_provider_records_need_is_answered(message: Any) -> None:
     with pytest.raises(Malformed):
         wire.read_question(message.SerializeToString())
 
@@ -105,7 +117,7 @@ def test_only_what_provider_records_need_is_answered(message: Message) -> None:
 def test_a_peer_id_that_is_none_is_refused() -> None:
     for raw in (b"", b"\x00", b"\x12\x20" + bytes(31), b"\x00\x24" + bytes(35), b"\x00\x60" + bytes(96), b"\x16" * 34):
         with pytest.raises(BadIdentifier):
-            wire.name_of(raw)
+            ids.name_of(raw)
 
 
 class Pipe:

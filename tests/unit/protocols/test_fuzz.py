@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from node.market.kinds import KINDS, Context
+from node.network import dhtaddresses as ids
 from node.network import dhtwire
 from protocols.codec import Message, decode, encode
 from protocols.demand.demand import Demand
@@ -111,7 +112,7 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], Callable[[random.Ran
 
 def kademlia(dice: random.Random, message: Callable[..., bytes]) -> bytes:
     """A message as it is sent, without its length."""
-    peer = dhtwire.name_of(b"\x12\x20" + dice.randbytes(32))
+    peer = ids.name_of(b"\x12\x20" + dice.randbytes(32))
     contact = dhtwire.Contact(peer, tuple(f"/{host}/tcp/4780/p2p/{peer}" for host in ("ip4/10.0.0.1", "dns4/a.org")))
     framed = message(dice.choice([dhtwire.FIND_NODE, dhtwire.GET_PROVIDERS]), dice.randbytes(34), [contact])
     return framed[2 if framed[0] > 0x7F else 1 :]
