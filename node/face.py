@@ -220,7 +220,17 @@ def checks(node: Node) -> Health:
             )
         return "nothing waits for the wallet"
 
+    async def reached() -> str:
+        standing = node.network.standing
+        if standing.state == "private" and not standing.relays:
+            raise Unhealthy(
+                "no peer can dial this node, and none of its peers is a relay: buyers do not reach what it offers",
+                "map the port at the router and set network.announce, or add a public peer: schwung peers add",
+            )
+        return standing.state
+
     health.add("contracts", contracts, advisory=True)
+    health.add("reachability", reached, advisory=True)
     health.add("vouchers", vouchers, advisory=True)
     health.add("transactions", outbox, advisory=True)
     for name, check in (("chain", chain), ("network", connected), ("shard", held)):

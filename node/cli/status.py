@@ -25,12 +25,24 @@ def _rows(status: Mapping[str, Any]) -> list[tuple[str, str]]:
     count = len(peers) if isinstance(peers, list) else peers
     return [
         ("peer", f"{status.get('peer_id') or '?'}   {count if count is not None else '?'} peers"),
-        ("listen", "  ".join(listen)),
+        ("listen", "  ".join(way for way in listen if "/p2p-circuit" not in way)),
+        ("reach", _reach(status.get("reach") or {})),
         ("market", " · ".join(f"{value} {key.replace('_', ' ')}" for key, value in market.items())),
         ("shard", f"{shard.get('records', '?')} records"),
         ("wallet", _wallet(status.get("address"), wallet)),
         ("chain", f"{chain.get('id')}   block {chain.get('block') if chain.get('block') is not None else '?'}"),
     ]
+
+
+def _reach(reach: Mapping[str, Any]) -> str:
+    state, relays = reach.get("state"), len(reach.get("relays") or ())
+    if state == "private":
+        ways = f"it is reached through {relays} relay{'s' if relays != 1 else ''}" if relays else "and it has no relay"
+        return f"private: nobody can dial this node, {ways}"
+    if state != "public":
+        return ""
+    count = len(reach.get("dialled_back") or ())
+    return f"public: {count} peer{'s' if count != 1 else ''} dialled back" if count else "public"
 
 
 def _wallet(address: Any, wallet: Mapping[str, Any]) -> str:

@@ -55,6 +55,7 @@ def test_the_home_screen_has_what_scripts_depend_on(devnet: Devnet, cli: Any) ->
     code, status, _ = cli(BOOTSTRAP, "status")
     assert code == 0
     assert {"version", "network", "peer_id", "address", "listen", "peers", "shard", "wallet", "chain"} <= set(status)
+    assert status["reachability"] == status["reach"]["state"] in ("public", "private", "unknown")
     assert status["chain"]["id"] == 31_337
     assert status["chain"]["block"] > 0
     assert status["shard"]["records"] >= 0

@@ -5,16 +5,19 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 import trio
 from structlog.testing import capture_logs
 
+from node.blocks import open_embedded
 from node.network import Network, NetworkError, OtherNetworkKey, PeerUnreachable
 from node.network.doorway import PLACES
 from node.network.links import DIAL_S
-from node.network.private import OTHER_KEY
-from protocols.ids import PeerId
+from node.network.private import OTHER_KEY, read_key
+from protocols.ids import Cid, PeerId
+from tests.support import kubo
 from tests.support.network import listening, meet, member
 
 KEY = sha256(b"ours").digest()
@@ -52,6 +55,28 @@ async def test_who_has_another_key_or_none_is_told_apart_at_once(key: bytes) -> 
             ("inbound connection refused", OTHER_KEY)
         ]
         assert alice.peers() == bob.peers() == []
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(bool(kubo.missing()), reason=kubo.missing() or "present")
+async def test_kubo_with_the_same_key_file_is_understood(tmp_path: Path) -> None:
+    """Real Kubo in its private mode; another key, and it is refused."""
+    (tmp_path / "swarm.key").write_text(f"/key/swarm/psk/1.0.0/\n/base16/\n{KEY.hex()}\n")
+    async with (
+        kubo.node(tmp_path) as other,
+        member("alice", private_key=read_key(str(tmp_path / "swarm.key"))) as alice,
+        member("mallory", private_key=OTHER) as mallory,
+        open_embedded(tmp_path / "store", alice) as blocks,
+    ):
+        peer = PeerId(other.peer)
+        await alice._links.dial(peer, [other.address])
+        assert 0 < await alice._links.ping(peer) < 10
+        data = bytes(range(256)) * 10_000
+        (tmp_path / "source").write_bytes(data)
+        cid = Cid(await other.add(tmp_path / "source"))
+        assert await blocks.fetch(cid, providers=[peer], max_bytes=len(data), timeout_s=30) == data
+        with pytest.raises(OtherNetworkKey, match=OTHER_KEY):
+            await mallory._links.dial(peer, [other.address])
 
 
 async def test_an_answer_that_is_no_libp2p_is_an_unreachable_peer(alice: Network, bob: Network) -> None:

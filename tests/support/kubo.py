@@ -137,6 +137,8 @@ def _serve(repo: Path, port: int) -> None:
     repo.mkdir(parents=True)
     library.CreateRepo(name)
     _configure(repo / "config", port)
+    if (repo.parent / "swarm.key").exists():  # where Kubo looks for the key of a private network
+        shutil.copy(repo.parent / "swarm.key", repo)
     library.RunNode(name)
     print("answer", library.GetNodeID(name).decode(), flush=True)
     for line in sys.stdin:

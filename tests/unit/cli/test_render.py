@@ -37,6 +37,7 @@ def test_the_home_screen() -> None:
             "version": "0.1.0", "network": "devnet", "started_at": up.isoformat(), "peer_id": "12D3", "peers": [1, 2],
             "listen": ["/ip4/127.0.0.1/tcp/1"], "shard": {"records": 7}, "address": "0xab",
             "wallet": {"locked": True, "balance": "41200000000000000000"}, "chain": {"id": 31337, "block": 9},
+            "reach": {"state": "private", "relays": ["12D3"]},
             "market": {"offers_seen": 3}, "warnings": ["chain is behind: schwung doctor"],
         }
     )  # fmt: skip
@@ -44,6 +45,7 @@ def test_the_home_screen() -> None:
         "schwung 0.1.0 · devnet · up 2 h 14 min\n"
         "peer      12D3   2 peers\n"
         "listen    /ip4/127.0.0.1/tcp/1\n"
+        "reach     private: nobody can dial this node, it is reached through 1 relay\n"
         "market    3 offers seen\n"
         "shard     7 records\n"
         "wallet    0xab   41.2 tok   locked\n"
