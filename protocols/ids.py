@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import NewType
 
 from eth_hash.auto import keccak
@@ -70,6 +71,7 @@ def parse_address(text: str) -> Address:
     return checked
 
 
+@lru_cache(maxsize=4096)  # a hash and 40 characters: the same signers come again and again
 def checksum(raw: bytes) -> Address:
     """20 bytes to their EIP-55 spelling."""
     if len(raw) != 20:

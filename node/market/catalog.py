@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -28,10 +30,10 @@ from node.market.atlas import mean_of
 from node.market.errors import CatalogFull
 from node.market.inventory import Inventory
 from node.market.kinds import KINDS, Body, Context
-from node.market.listed import B, Held, Listed, hold, trusted
+from node.market.listed import B, Held, Listed, hold, sketch_of, trusted
 from node.market.memory import Refusals
 from node.market.quota import Limits, Quota
-from node.market.sketch import Vectors, closeness
+from node.market.sketch import Vectors, closeness_of_many
 from node.market.tree import Tree
 from node.market.wanted import Wanted
 from protocols.envelope import open_item
@@ -44,12 +46,16 @@ __all__ = ["Catalog", "Listed", "Space", "Wanted"]
 
 log = structlog.get_logger(__name__)
 
-LOOKED_AT = 8  # candidates by their mean for each offer that is shown
+LOOKED_AT = 16  # candidates by their mean for each offer that is shown
 READ_AT_ONCE = 500
-AT_ONE_GO = 50  # entries between two checkpoints: 2 ms
+AT_ONE_GO = 25  # entries between two checkpoints: 1 ms
 EXAMINED = 512  # the gossip validator and the reader see the same bytes within milliseconds
 QUERIES = 2  # at once, each in a thread
+CHECKS = 2  # threads; the curve's arithmetic runs beside the interpreter
+CHECKED_AT_ONCE = 64
 EVERYTHING = Wanted()
+
+T = TypeVar("T")
 
 
 class Space(msgspec.Struct, frozen=True):
@@ -57,6 +63,13 @@ class Space(msgspec.Struct, frozen=True):
 
     model_id: str
     dim: int
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An authentic item that breaks a rule, now at least."""
+
+    id: str
+    reason: ProtocolError
 
 
 class Catalog:
@@ -79,6 +92,7 @@ class Catalog:
         self._refusals = Refusals(clock)
         self._examined: OrderedDict[bytes, Listed[Body]] = OrderedDict()
         self._queries = trio.CapacityLimiter(QUERIES)
+        self._checks = trio.CapacityLimiter(CHECKS)
 
     async def load(self) -> None:
         """Read what earlier runs heard; what is no longer valid (expired, of another chain) is left out.
@@ -104,19 +118,33 @@ class Catalog:
         known = self._examined.get(raw)
         if known is not None and (author is None or author == known.item.peer):
             return known
-        item = open_item(raw, chain_id=self._context.chain_id, author=author)
-        try:
-            kind = KINDS.get(item.kind)
-            if kind is None:
-                raise RuleBroken(f"items of kind {item.kind[:16]!r} are not known here")
-            listed = Listed(item=item, body=kind.read(item, self._context, self._clock()))
-        except ProtocolError:
-            self.put_off(item.id)
-            raise
+        listed = _check(raw, author, self._context, self._clock())
+        if isinstance(listed, Refused):
+            self.put_off(listed.id)
+            raise listed.reason
         self._examined[raw] = listed
         if len(self._examined) > EXAMINED:
             self._examined.popitem(last=False)
         return listed
+
+    async def examine_relayed(self, raws: Sequence[bytes]) -> list[Listed[Body]]:
+        """Those of many envelopes that are valid, whoever hands them on; checked in threads."""
+        now, parts = (
+            self._clock(),
+            [raws[start : start + CHECKED_AT_ONCE] for start in range(0, len(raws), CHECKED_AT_ONCE)],
+        )
+        found: list[list[Listed[Body] | Refused]] = [[] for _ in parts]
+
+        async def check(place: int) -> None:
+            work = partial(_check_many, parts[place], self._context, now)
+            found[place] = await trio.to_thread.run_sync(work, limiter=self._checks)
+
+        async with trio.open_nursery() as nursery:
+            for place in range(len(parts)):
+                nursery.start_soon(check, place)
+        for one in (one for part in found for one in part if isinstance(one, Refused)):
+            self.put_off(one.id)
+        return [one for part in found for one in part if isinstance(one, Listed)]
 
     async def admit(self, raw: bytes, author: PeerId | None) -> Listed[Body] | None:
         """Keep a valid item. None when it was known. Raises ProtocolError or CatalogFull; then nothing is stored."""
@@ -259,10 +287,10 @@ class Catalog:
             ids = await self._in_thread(atlas.nearest, vector, most, meant, now)
         else:
             ids = await self._in_thread(atlas.newest, most, meant, now)
-        scored = await self._store.each(ids, partial(_score, vector))
-        best = sorted(scored, key=lambda pair: -pair[1])
-        found = ((one, score) for id, score in best if (one := self._meant(id, meant)) is not None)
-        return [pair for pair, _ in zip(found, range(count), strict=False)]
+        sketches = await self._store.each(ids, lambda id, raw: (id, sketch_of(raw)))
+        scored = await self._in_thread(_scored, vector, sketches)
+        found = ((one, score) for id, score in scored if (one := self._meant(id, meant)) is not None)
+        return list(islice(found, count))
 
     async def sweep(self) -> int:
         """Drop what expired, on disk and in memory; returns how many rows."""
@@ -280,7 +308,7 @@ class Catalog:
         one = self.get(id, Offer)
         return one if one is not None and wanted.admits(one.item.signer, one.body) else None
 
-    async def _in_thread(self, find: Callable[..., list[str]], *args: object) -> list[str]:
+    async def _in_thread(self, find: Callable[..., list[T]], *args: object) -> list[T]:
         return await trio.to_thread.run_sync(find, *args, limiter=self._queries)
 
     # --- coming ---
@@ -359,6 +387,30 @@ def _mean(kept: Kept, space: Space) -> Vectors | None:
     return np.frombuffer(kept.mean, np.float32)
 
 
-def _score(vector: Vectors, id: str, raw: bytes) -> tuple[str, float]:
-    body = trusted(ItemId(id), raw).body
-    return id, closeness(vector, body.sketch) if isinstance(body, Offer) else -1.0
+def _scored(vector: Vectors, sketches: list[tuple[str, bytes]]) -> list[tuple[str, float]]:
+    """Ids and their closeness, best first."""
+    ids = [id for id, _ in sketches]
+    scores = closeness_of_many(vector, [sketch for _, sketch in sketches])
+    return sorted(zip(ids, scores, strict=True), key=lambda pair: -pair[1])
+
+
+def _check(raw: bytes, author: PeerId | None, context: Context, now: int) -> Listed[Body] | Refused:
+    """Pure, for any thread. Raises ProtocolError when it is not authentic."""
+    item = open_item(raw, chain_id=context.chain_id, author=author)
+    try:
+        kind = KINDS.get(item.kind)
+        if kind is None:
+            raise RuleBroken(f"items of kind {item.kind[:16]!r} are not known here")
+        return Listed(item=item, body=kind.read(item, context, now))
+    except ProtocolError as err:
+        return Refused(item.id, err)
+
+
+def _check_many(raws: Sequence[bytes], context: Context, now: int) -> list[Listed[Body] | Refused]:
+    found: list[Listed[Body] | Refused] = []
+    for raw in raws:
+        try:
+            found.append(_check(raw, None, context, now))
+        except ProtocolError as err:
+            log.debug("an envelope is not authentic", kind=err.kind, reason=str(err))
+    return found

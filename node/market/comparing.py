@@ -14,9 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 
+import trio
+
 from node.market.catalog import Catalog
 from node.market.ports import Wire
 from node.market.tree import DIGITS, EMPTY, inner_digest, leaf_digest
+from node.network.errors import NetworkError
 from protocols.catalog.messages import (
     FANOUT,
     ITEMS,
@@ -42,7 +45,7 @@ MAX_DEALT_WITH = 4_096  # digests remembered of a neighbour and domain: 1 MB
 WASTED_PAGES = 3  # with less than half of what was listed
 SOON_S = 5.0  # when others were just asked for what is missing
 
-Admit = Callable[[Sequence[tuple[bytes, PeerId | None]], str], Awaitable[None]]
+Admit = Callable[[Sequence[bytes], str], Awaitable[None]]  # of a domain
 
 
 class WastesTime(Exception):  # says what a neighbour does
@@ -69,6 +72,7 @@ class Reading:
         self._dealt_with: dict[str, tuple[bytes, float]] = {}  # prefix -> his digest, until when it is good (UTC)
         self._nodes = 0
         self._wasted = 0
+        self._one_page = trio.Semaphore(1)  # is examined, one more may be on its way
 
     async def read(self) -> float:
         """Fetch what is missing here. Seconds until something is worth another look (inf: until he has news).
@@ -125,38 +129,52 @@ class Reading:
         return nodes
 
     async def _fetch(self, ids: Sequence[str]) -> None:
-        """The envelopes of those that are missing, some hundred at a time; others may take their share meanwhile."""
-        missing = [id for id in ids if self._stock.catalog.misses(id)]
-        while missing:
-            free = [id for id in missing if id not in self._stock.claimed and self._stock.catalog.misses(id)]
-            mine, missing = free[:MAX_ITEMS], free[MAX_ITEMS:]
-            if not mine:
-                return
-            self._stock.claimed.update(mine)
+        """The envelopes of those that are missing, some hundred at a time; others may take their share meanwhile.
+
+        While some are examined and kept, the next are on their way.
+        """
+        broken: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            missing = [id for id in ids if self._stock.catalog.misses(id)]
             try:
-                await self._fetch_claimed(mine)
-            finally:
-                self._stock.claimed.difference_update(mine)
+                while missing:
+                    free = [id for id in missing if id not in self._stock.claimed and self._stock.catalog.misses(id)]
+                    mine, missing = free[:MAX_ITEMS], free[MAX_ITEMS:]
+                    if mine:
+                        self._stock.claimed.update(mine)
+                        await self._fetch_claimed(mine, nursery)
+            except (NetworkError, ProtocolError, WastesTime) as err:
+                broken = err
+        if broken is not None:
+            raise broken
 
-    async def _fetch_claimed(self, ids: list[str]) -> None:
-        while ids:
-            request = encode(ItemsRequest(ids=[bytes.fromhex(id) for id in ids]))
-            reply = decode(await self._request(ITEMS, request, MAX_REPLY_BYTES), Items, max_bytes=MAX_REPLY_BYTES)
-            asked = set(ids[: reply.looked_at])
-            found = [raw for raw in reply.envelopes if _id_of(raw) in asked]
-            await self._stock.admit([(raw, None) for raw in found], self._domain)
-            self._judge(asked, found, len(reply.envelopes))
-            ids = ids[reply.looked_at :]
+    async def _fetch_claimed(self, ids: list[str], nursery: trio.Nursery) -> None:
+        left = set(ids)
+        try:
+            while ids:
+                request = encode(ItemsRequest(ids=[bytes.fromhex(id) for id in ids]))
+                reply = decode(await self._request(ITEMS, request, MAX_REPLY_BYTES), Items, max_bytes=MAX_REPLY_BYTES)
+                asked, ids = ids[: reply.looked_at], ids[reply.looked_at :]
+                found = [raw for raw in reply.envelopes if _id_of(raw) in set(asked)]
+                if len(found) < len(reply.envelopes):
+                    raise WastesTime("items that nobody asked for")
+                await self._one_page.acquire()
+                left -= set(asked)
+                nursery.start_soon(self._take, asked, found)
+                if self._wasted >= WASTED_PAGES:
+                    raise WastesTime("items are listed and not delivered")
+        finally:
+            self._stock.claimed.difference_update(left)
 
-    def _judge(self, asked: set[str], found: list[bytes], sent: int) -> None:
-        """Something may have gone or turned out unfit since he listed it; again and again most of it is a lie."""
-        if sent > len(found):
-            raise WastesTime("items that nobody asked for")
-        left = sum(self._stock.catalog.misses(id) for id in asked)
-        if 2 * left > len(asked):
-            self._wasted += 1
-        if self._wasted >= WASTED_PAGES:
-            raise WastesTime("items are listed and not delivered")
+    async def _take(self, asked: list[str], found: list[bytes]) -> None:
+        """Keep a page. Some may have gone or be unfit since it was listed; most of it, and often, is a lie."""
+        try:
+            await self._stock.admit(found, self._domain)
+            left = sum(self._stock.catalog.misses(id) for id in asked)
+            self._wasted += 2 * left > len(asked)
+        finally:
+            self._stock.claimed.difference_update(asked)
+            self._one_page.release()
 
     async def _request(self, protocol: str, body: bytes, most: int) -> bytes:
         return await self._stock.wire.request(self._peer, protocol, body, timeout_s=TIMEOUT_S, max_reply_bytes=most)

@@ -72,7 +72,7 @@ class Gossip:
             store=store,
             wire=wire,
             domains=lambda: self.domains,
-            admit=self._admit,
+            admit=self._admit_relayed,
         )
 
     def on_item(self, heard: Heard) -> None:
@@ -181,17 +181,26 @@ class Gossip:
                 return
             await self._admit(batch)
 
-    async def _admit(self, heard: Sequence[tuple[bytes, PeerId | None]], domain: str = "") -> None:
-        """Keep what is valid, new, of the domain (if one is given) and let in by the guards; tell of it."""
-        fresh: list[Listed[Body]] = []
+    async def _admit(self, heard: Sequence[tuple[bytes, PeerId | None]]) -> None:
+        """Keep what is valid, new and let in by the guards; tell of it."""
+        valid: list[Listed[Body]] = []
         for raw, author in heard:
             await trio.lowlevel.checkpoint()  # a signature takes a tenth of a millisecond, a page has hundreds
             try:
-                found = self._catalog.examine(raw, author)
+                valid.append(self._catalog.examine(raw, author))
             except ProtocolError as err:
                 log.debug("item not kept", peer=author, kind=err.kind, reason=str(err))
-                continue
-            if self._catalog.knows(found.item.id) or domain not in ("", found.body.domain):
+        await self._let_in(valid)
+
+    async def _admit_relayed(self, raws: Sequence[bytes], domain: str) -> None:
+        """The same of a domain's envelopes that a neighbour hands on."""
+        valid = await self._catalog.examine_relayed(raws)
+        await self._let_in([found for found in valid if found.body.domain == domain])
+
+    async def _let_in(self, valid: Sequence[Listed[Body]]) -> None:
+        fresh: list[Listed[Body]] = []
+        for found in valid:
+            if self._catalog.knows(found.item.id):
                 continue
             if all([await guard(found) for guard in self._guards]):
                 fresh.append(found)

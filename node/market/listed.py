@@ -13,7 +13,7 @@ from protocols.codec import encode
 from protocols.envelope import Envelope, Item
 from protocols.ids import Address, ItemId, PeerId
 from protocols.offers.offer import KIND as OFFER
-from protocols.offers.offer import Offer
+from protocols.offers.offer import Centroid, Offer
 
 B = TypeVar("B")
 
@@ -21,6 +21,13 @@ _decoders = {kind: msgspec.msgpack.Decoder(how.type) for kind, how in KINDS.item
 _facts = msgspec.msgpack.Decoder(Facts)
 _envelopes = msgspec.msgpack.Decoder(Envelope)
 NOWHERE = -1
+
+
+class _Sketched(msgspec.Struct):
+    sketch: list[Centroid]  # the rest of an offer is passed over
+
+
+_sketches = msgspec.msgpack.Decoder(_Sketched)
 
 
 class Listed(msgspec.Struct, Generic[B], frozen=True):
@@ -96,6 +103,12 @@ def trusted(id: ItemId, raw: bytes) -> Listed[Body]:
         raw=raw,
     )
     return Listed(item=item, body=_decoders[envelope.kind].decode(envelope.body))
+
+
+def sketch_of(raw: bytes) -> bytes:
+    """The joined vectors of an offer's sketch, in its envelope from the own journal; b"" when they differ in length."""
+    vectors = [centroid.vector for centroid in _sketches.decode(_envelopes.decode(raw).body).sketch]
+    return b"".join(vectors) if len({len(vector) for vector in vectors}) == 1 else b""
 
 
 def subject_of(signer: str, kind: str, body: Body) -> Hashable | None:

@@ -82,3 +82,17 @@ def _spread(vectors: Vectors, count: int) -> Vectors:
         chosen.append(int(np.argmin(best)))
         best = np.maximum(best, vectors @ vectors[chosen[-1]])
     return vectors[chosen].copy()
+
+
+def closeness_of_many(vector: Vectors, sketches: list[bytes]) -> list[float]:
+    """`closeness` of many sketches, each the joined vectors of its centroids; −1 for what cannot be of this dimension."""
+    dim = len(vector)
+    fitting = [one for one in sketches if one and len(one) % dim == 0]
+    if not fitting:
+        return [-1.0] * len(sketches)
+    rows = np.frombuffer(b"".join(fitting), np.int8).reshape(-1, dim).astype(np.float32)
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    cosines = rows @ vector / np.maximum(lengths, 1e-9)
+    starts = np.cumsum([0, *(len(one) // dim for one in fitting[:-1])])
+    best = iter(np.maximum.reduceat(cosines, starts).tolist())
+    return [next(best) if one and len(one) % dim == 0 else -1.0 for one in sketches]

@@ -39,26 +39,30 @@ class Tree:
         return self._count("")
 
     def __contains__(self, id: str) -> bool:
-        return bytes.fromhex(id) in _split(self._leaves[self._leaf_of(id)])
+        raw, joined = bytes.fromhex(id), self._leaves[self._leaf_of(id)]
+        return joined.startswith(raw, _place(joined, raw))
 
     def add(self, id: str) -> None:
         """Put an id in; one that is there stays."""
-        if id in self:
+        raw, leaf = bytes.fromhex(id), self._leaf_of(id)
+        joined = self._leaves[leaf]
+        at = _place(joined, raw)
+        if joined.startswith(raw, at):
             return
-        leaf = self._leaf_of(id)
         self._touch(leaf, 1)
-        ids = sorted([*_split(self._leaves[leaf]), bytes.fromhex(id)])
-        self._leaves[leaf] = b"".join(ids)
-        if len(ids) > MAX_LEAF:
-            self._grow(leaf, ids)
+        self._leaves[leaf] = joined = joined[:at] + raw + joined[at:]
+        if len(joined) > MAX_LEAF * ID_BYTES:
+            self._grow(leaf, _split(joined))
 
     def remove(self, id: str) -> None:
         """Take an id out; one that is not there is none."""
-        if id not in self:
+        raw, leaf = bytes.fromhex(id), self._leaf_of(id)
+        joined = self._leaves[leaf]
+        at = _place(joined, raw)
+        if not joined.startswith(raw, at):
             return
-        leaf, gone = self._leaf_of(id), bytes.fromhex(id)
         self._touch(leaf, -1)
-        self._leaves[leaf] = b"".join(one for one in _split(self._leaves[leaf]) if one != gone)
+        self._leaves[leaf] = joined[:at] + joined[at + ID_BYTES :]
         while leaf and self._counts[leaf[:-1]] <= MAX_LEAF:
             leaf = leaf[:-1]
             self._shrink(leaf)
@@ -124,6 +128,18 @@ class Tree:
             self._digests.pop(prefix + digit, None)
         del self._counts[prefix]
         self._leaves[prefix] = joined
+
+
+def _place(joined: bytes, id: bytes) -> int:
+    """Where an id is among sorted ones, or would be."""
+    low, high = 0, len(joined) // ID_BYTES
+    while low < high:
+        middle = (low + high) // 2
+        if joined[middle * ID_BYTES : (middle + 1) * ID_BYTES] < id:
+            low = middle + 1
+        else:
+            high = middle
+    return low * ID_BYTES
 
 
 def _split(joined: bytes) -> list[bytes]:

@@ -100,7 +100,9 @@ async def test_a_catalogue_ranks_what_fits(open_stall: OpenStall) -> None:
             wanted = Wanted(domain=domain, licence="even" if even else None)
             found = await alice.catalog.nearest(query, an_offer().model_id, 5, wanted)
             assert [one.item.id for one, _ in found] == best(domain, even)[:5]
-            assert [score for _, score in found] == [closeness(query, made[one.item.id].sketch) for one, _ in found]
+            assert [score for _, score in found] == pytest.approx(
+                [closeness(query, made[one.item.id].sketch) for one, _ in found]
+            )
             listed = await alice.catalog.newest(100, wanted)
             assert {one.item.id for one in listed} == set(best(domain, even))
         assert await alice.catalog.nearest(query, "another model", 5) == []
