@@ -58,9 +58,12 @@ class Providing:
         self._stirred.set()
 
     async def run(self) -> None:
+        self._stirred.set()
+        looked = trio.current_time()
         while True:
-            self._stirred = trio.Event()
-            self._take(await self._offered(), trio.current_time())
+            if self._stirred.is_set() or trio.current_time() - looked >= LOOK_S:
+                self._stirred, looked = trio.Event(), trio.current_time()
+                self._take(await self._offered(), looked)
             due = [key for key, record in self._records.items() if record.due <= trio.current_time()]
             if due:
                 await self._tell(self._rng.choice(due))
