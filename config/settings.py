@@ -213,7 +213,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
             ge=0,
             le=100_000,
         ),
-    ] = 8
+    ] = 16
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):

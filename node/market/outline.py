@@ -1,8 +1,10 @@
 """An offer's outline: made by its owner, read by who searches. Pure.
 
 Where a sketch says that some records lie around a direction, an outline says of smaller regions also how they are
-stretched. Told the variance along a query, and not only the mean one, an asker finds as many of the hits with regions
-of a dozen records as with means of four, so that fewer records need to be told apart: `python -m tests.bench.search`.
+stretched. What an asker finds depends on how many vectors he is told and hardly on what they are: regions of 16 records
+with their mean and 8 axes serve better than means of 4 records, and hide each record among four times as many. A mean
+and axes are the same for every rotation of the records about their mean; of a region's n records at most n / 2 axes
+are told. `python -m tests.bench.search` shows what detail is worth.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ from node.market.sketch import dequantise, quantise
 from protocols.errors import RuleBroken
 from protocols.offers.offer import Offer
 from protocols.quality import PPM
-from protocols.search.outline import MAX_AXES, Axis, Region
+from protocols.search.outline import Axis, Region
 
-REGIONS = 128  # of one offer: 200 kB of 384 dimensions; twice as many find one of a hundred hits more
-AXES = MAX_AXES
+AXES = 8  # of a region
+REGIONS = 128  # of one offer
+OUTLINE_BYTES = 256 << 10  # once for every offer and asker: little beside a payload
+FRAME_BYTES = 12  # around a vector, at most
 MEANS_DIFFER = 0.05  # between sketch and outline of the same records: quantised directions differ by a fifth of it
 
 
@@ -40,6 +44,7 @@ class Outline(msgspec.Struct, frozen=True, eq=False):
 
 def outline(vectors: Vectors, least: int, *, most: int = REGIONS, axes: int = AXES) -> list[Region]:
     """The regions of (n, dim) unit vectors, each of at least `least` of them (or one of all)."""
+    most = min(most, max(1, OUTLINE_BYTES // ((1 + axes) * (vectors.shape[1] + FRAME_BYTES))))
     return [_region(vectors[rows], axes) for rows in partition(vectors, most, least)]
 
 
@@ -68,7 +73,7 @@ def read(regions: Sequence[Region], offer: Offer) -> Outline:
 
 
 def _region(vectors: Vectors, axes: int) -> Region:
-    shape = shape_of(vectors, axes)
+    shape = shape_of(vectors, min(axes, len(vectors) // 2))
     return Region(
         records=len(vectors),
         vector=quantise(shape.mean),

@@ -36,12 +36,12 @@ log = structlog.get_logger(__name__)
 CONCURRENCY = 2
 DESCRIBED_MOST = 20_000  # records of an offer, evenly chosen: more change no mean, and cost seconds
 PAGE = 1_000
-REPLIES_KEPT = 16  # of our own offers, 200 kB each
+REPLIES_KEPT = 16  # of our own offers, 256 kB each at most
 TIMEOUT_S = 20.0  # an owner may have to make it first
 FETCHED_AT_ONCE = 4
 WAITING = 256  # offers to be fetched; when more are wanted at once the rest is wanted again by the next search
 AGAIN_S = 600.0  # until an owner who showed nothing is asked again
-KEPT_BYTES = 128 << 20  # of float32 arrays, about 300 offers of a few thousand records
+KEPT_BYTES = 128 << 20  # of float32 arrays: 130 offers of the largest outlines, 500 of a thousand records
 
 
 class Own(Protocol):

@@ -20,9 +20,9 @@ from protocols.quality import Ppm
 
 PROTOCOL = "/schwung/outline/1"
 MAX_REQUEST_BYTES = 256
-MAX_REPLY_BYTES = 1 << 20  # 256 regions of 1,024 dimensions; of 384 they have 400 kB
+MAX_REPLY_BYTES = 1 << 20
 MAX_REGIONS = 256
-MAX_AXES = 3
+MAX_AXES = 16
 
 Direction = Annotated[bytes, Meta(min_length=8, max_length=MAX_DIM)]
 
