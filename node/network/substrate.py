@@ -277,7 +277,7 @@ async def _send_data(conn: Any, stream_id: int, data: memoryview) -> None:
             await _send(conn, HEADER.pack(0, 0, 0, stream_id, len(piece)) + piece)
         return
     sealer, stream = outlet
-    await _push(conn, stream, sealer.seal(stream_id, data))
+    await _push(conn, stream, await sealer.seal_shared(stream_id, data))
 
 
 def _outlet(conn: Any) -> Any:
