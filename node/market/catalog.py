@@ -151,7 +151,7 @@ class Catalog:
         listed = self.examine(raw, author)
         if self.knows(listed.item.id) or not self._inventory.counts(listed.item.id, hold(listed), listed.body):
             return None
-        gone = self._inventory.find_room(listed.item.signer, len(raw))
+        gone = self._room(listed.item.signer, len(raw))
         kept = await self.keep([listed], gone)
         return kept[0] if kept else None
 
@@ -322,16 +322,20 @@ class Catalog:
             self._inventory.forget(id, 0)
             return None
         try:
-            gone = self._inventory.find_room(held.signer, held.size_bytes)
+            evicted += self._room(held.signer, held.size_bytes)
         except CatalogFull as err:
             log.debug("item not kept", peer=held.peer, reason=str(err))
             self.put_off(id)
             return None
-        for one in gone:
-            self._refusals.add(one)
-        evicted += gone
         self.quota.take(held.signer, held.size_bytes)
         return held
+
+    def _room(self, signer: str, size_bytes: int) -> list[ItemId]:
+        """Room for an item; what made it, which is not to come back at once. Raises CatalogFull."""
+        gone = self._inventory.find_room(signer, size_bytes)
+        for id in gone:
+            self._refusals.add(id)
+        return gone
 
     def _load(self, kept: Kept, raw: bytes, unplaced: list[ItemId]) -> list[ItemId]:
         """Enter what the journal has; the ids that should not be in it."""
@@ -347,8 +351,9 @@ class Catalog:
             return []
         if not self._inventory.counts(id, held, body):
             return [id]
-        mean = _mean(kept, self._space)
-        if isinstance(body, Offer) and body.model_id == self._space.model_id and mean is None:
+        is_ours = isinstance(body, Offer) and body.model_id == self._space.model_id
+        mean = _mean(kept, self._space) if is_ours else None
+        if is_ours and mean is None:
             unplaced.append(id)
         self.quota.take(held.signer, held.size_bytes)
         return self._inventory.enter(id, held, body, mean)

@@ -67,6 +67,7 @@ class Gossip:
         self._domains: dict[str, trio.Event] = {}
         self._pace = Bucket(TELL_RATE, TELL_BURST)
         self._authors = Authors(HEAR_RATE, HEAR_BURST)
+        catalog.never_evict(wire.peer_id)
         self._catching = CatchUp(
             catalog=catalog,
             store=store,

@@ -85,7 +85,7 @@ def _spread(vectors: Vectors, count: int) -> Vectors:
 
 
 def closeness_of_many(vector: Vectors, sketches: list[bytes]) -> list[float]:
-    """`closeness` of many sketches, each the joined vectors of its centroids; −1 for what cannot be of this dimension."""
+    """`closeness` of many sketches, each the joined vectors of its centroids; −1 for those of no such dimension."""
     dim = len(vector)
     fitting = [one for one in sketches if one and len(one) % dim == 0]
     if not fitting:

@@ -113,7 +113,7 @@ async def full(folder: Path, count: int) -> None:
         means = np.random.default_rng(2).standard_normal((count, DIM)).astype(np.float32)
 
         async def product(number: int) -> object:
-            return await trio.to_thread.run_sync(lambda: means @ asked[number])
+            return await trio.to_thread.run_sync(np.matmul, means, asked[number])
 
         bare, _ = await timed(ASKED, product)
         print(f"  {'one product, float32':28} {cuts(bare)}")
@@ -132,7 +132,6 @@ async def full(folder: Path, count: int) -> None:
         taken, stall_s = await timed(ASKED, lambda _: catalog.newest(100, FILTERS["domain, licence"]))
         print(f"  {'newest 100, domain, licence':28} {cuts(taken)}  {'':14} loop {1e3 * stall_s:3.0f} ms")
         await recall(catalog, queries(RECALLED))
-        del means
         coming = [signed(one, Purse(70), BOB).raw for one in offers(2_000, count)]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(come, catalog, coming)
