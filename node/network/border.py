@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
 import trio
-from libp2p.exceptions import ParseError
+from libp2p.exceptions import BaseLibp2pError, ParseError
 from libp2p.host.ping import ID as PING
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify_push.identify_push import ID_PUSH
@@ -24,7 +24,7 @@ from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicat
 
 from node.network.allowance import READ_BURST, READS, Allowance, Metered
 from node.network.conduct import FLOOD, MALFORMED, RECONNECTED, SILENT, Conduct, Fault
-from node.network.substrate import shielded
+from node.network.substrate import READ_BYTES, shielded
 from node.network.turnstile import Refused, Turnstile
 from protocols.ids import PeerId
 
@@ -36,8 +36,9 @@ STREAMS_PER_S, STREAM_BURST = 200.0, 2_000.0  # of one peer: as many as one core
 NEGOTIATION_S = 10
 NEGOTIATION_BYTES = 4_096
 CLOSE_S = 2.0
+LINGER_S = 5.0  # for the other side to close what we have closed
 CONNECTS_PER_S, CONNECT_BURST = 0.2, 30.0  # of one peer; a node that restarts needs one
-HEARINGS_PER_S = 1 / 60  # connections of a banned peer: it comes in as far as to be told why
+HEARINGS_PER_S, HEARINGS_BURST = 1 / 60, 3.0  # connections of a banned peer: it comes in as far as to be told why
 
 
 class Quota(NamedTuple):
@@ -87,6 +88,7 @@ class Border:
                 with _counted(self._negotiating, peer):
                     protocol, handler = await self._negotiate(peer, stream)
                 await self._serve(peer, protocol, handler, stream)
+                await _see_off(stream)
             except Exception as err:
                 log.debug("stream handler failed", peer=peer, protocol=stream.get_protocol(), error=repr(err))
                 await drop(stream)
@@ -173,6 +175,16 @@ def _fault_in(err: BaseException) -> Fault | None:
     return SILENT if "timeout" in str(last) else MALFORMED
 
 
+async def _see_off(stream: Any) -> None:
+    """Wait until the other side has closed too: a stream that it keeps half open keeps a buffer of ours."""
+    muxed = stream.muxed_stream
+    with trio.move_on_after(LINGER_S) as scope, suppress(BaseLibp2pError):
+        while not muxed.closed and await muxed.read(READ_BYTES):
+            pass
+    if scope.cancelled_caught:
+        await drop(stream)
+
+
 async def drop(stream: Any) -> None:
     """Reset a stream, whatever state it is in."""
     with shielded(CLOSE_S):
@@ -189,11 +201,13 @@ class Gate:
         self._conduct = conduct
         self._turnstile = turnstile
         self._connects = Allowance(CONNECTS_PER_S, CONNECT_BURST)
-        self._hearings = Allowance(HEARINGS_PER_S, 1.0)
+        self._hearings = Allowance(HEARINGS_PER_S, HEARINGS_BURST)
         self._take_in = swarm._handle_inbound_connection
         self._add = swarm.add_conn
         swarm._handle_inbound_connection = self.enter
+        self._connections = swarm.get_connections
         swarm.add_conn = self.add
+        swarm.close_peer = self.close
 
     async def enter(self, raw: Any, address: Any) -> None:
         """Take a connection in, and stay for its life."""
@@ -217,6 +231,16 @@ class Gate:
         with shielded(CLOSE_S):
             await muxed.close()
         raise SwarmException(reason)
+
+    async def close(self, peer: Any) -> None:
+        """Close all connections to a peer.
+
+        Upstream's (network/swarm.py 2341–2371) forgets, at its end, also one that has come meanwhile: it would live on,
+        unknown to everybody.
+        """
+        async with trio.open_nursery() as nursery:
+            for connection in self._connections(peer):
+                nursery.start_soon(connection.close)
 
     def _why_not(self, peer: PeerId, direction: str) -> str:
         inbound, now = direction == "inbound", trio.current_time()

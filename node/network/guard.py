@@ -11,7 +11,7 @@ from node.network.conduct import Ban, BanMemory, Conduct
 from node.network.errors import PeerBanned, Refuse
 from node.network.links import Links
 from node.network.options import NetworkOptions
-from node.network.peers import OnEvent
+from node.network.peers import OnEvent, PeerBook
 from node.network.turnstile import Turnstile
 from protocols.ids import PeerId
 
@@ -47,7 +47,7 @@ class Guard:
         if self.conduct.ban(peer) is not None:
             self._part(peer, HEARING_S)
 
-    async def run(self, links: Links) -> None:
+    async def run(self, links: Links, book: PeerBook) -> None:
         """Hang up on those who have to go, as one task."""
 
         async def part(peer: PeerId, wait_s: float) -> None:
@@ -58,6 +58,7 @@ class Guard:
         def hang_up(peer: PeerId) -> None:
             for host in set(links.hosts(peer)):
                 self.turnstile.note(host)
+            book.remove(peer)  # at once: it may be back before its connection has ended
             self._part(peer, 0)
 
         async with trio.open_nursery() as nursery:

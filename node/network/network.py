@@ -89,6 +89,7 @@ class Network:
             links=self._links,
             ensure=self._meeting.ensure,
             own_addresses=lambda: self.addresses,
+            blame=guard.conduct.blame,
         )
         self._rendezvous = Rendezvous(self.dht, gossip.topics)
         self._keeper = Keeper(
@@ -183,9 +184,9 @@ class Network:
         return self._links.connected(peer) and peer not in self._book
 
     async def ping(self, peer: PeerId, *, timeout_s: float = 5.0) -> float:
-        """Round trip in seconds. Raises DeadlineExceeded, PeerUnreachable."""
+        """Round trip in seconds; who is not connected is dialled first. Raises DeadlineExceeded, PeerUnreachable."""
+        await self.reach(peer)
         with deadline(timeout_s, f"no answer to a ping from {peer}"):
-            await self._ensure(peer)
             return await self._links.ping(peer)
 
     # -- requests and dialogues
@@ -290,7 +291,7 @@ class Network:
         self._serve(HELLO, on_hello, lambda _peer: True, MAX_HELLO_BYTES, seldom[0])
         self._serve(INTRODUCE, self._meeting.on_introduce, self._book.__contains__, MAX_INTRODUCE_BYTES, seldom[1])
         await self._guard.conduct.load()
-        nursery.start_soon(self._guard.run, self._links)
+        nursery.start_soon(self._guard.run, self._links, self._book)
         for address in self.options.bootstrap:
             peer, _ = parse_peer_address(address)
             self._keeper.want(peer, (*self._keeper.known(peer), address))

@@ -85,8 +85,10 @@ def answerer(
         dialogue = Dialogue(stream)
         try:
             await _answer(dialogue)
-        finally:
-            await dialogue.close()
+        except BaseException:
+            await dialogue.reset()
+            raise
+        await dialogue.close()
 
     async def _answer(dialogue: Dialogue) -> None:
         peer = dialogue.peer
