@@ -10,8 +10,8 @@ What differs from py-libp2p 0.8.1, with its lines there, and why (measured by `p
 - `Pubsub.handle_sending_messages`, `write_msg` (pubsub/pubsub.py 1250–1270, 1826–1864): a write for every RPC; and what
   they do not expect ends them without a word, while messages pile up for the neighbour.
 - IDONTWANT (gossipsub.py 2166–2197) goes out when the message itself does, and to the same neighbours: too late to
-  spare anything. Here it goes out at once, and the message a little later (`HOLD_S`): of ten nodes each sends 1.5 copies
-  of a 6.6 kB offer in place of 7.8, for which it spends a fifth more CPU on one more small RPC for each neighbour.
+  spare anything. Here it goes out at once, and the message a little later (`HOLD_S`): of ten nodes each sends 1.5
+  copies of a 6.6 kB offer in place of 7.8, for which it spends a fifth more CPU on one more small RPC each.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ Held = dict[str, dict[str, int]]  # by node: how many of each kind
 
 def _more(before: Held, after: Held) -> dict[str, int]:
     """What there is more of, over all nodes; tasks by their names."""
-    found = {what: 0 for what in HELD}
+    found = dict.fromkeys(HELD, 0)
     for name, held in after.items():
         for what, count in held.items():
             found[what] = found.get(what, 0) + max(0, count - before[name].get(what, 0))
@@ -200,7 +200,7 @@ async def soak(folder: Path, *, nodes: int, seconds: float, churn_s: float, ever
         async def met() -> bool:
             return bool(min(await ask_all(everybody, "listeners")) >= nodes - 1)
 
-        await until(met, 120)
+        await until(met, 600)
         return await Soak(field, everybody, every_s=every_s, show=show).run(seconds, churn_s)
 
 

@@ -28,7 +28,7 @@ from tests.support.cables import Card, Switch
 from tests.support.jsipfs import _free_port
 
 ROOT = Path(__file__).parents[2]
-READY_S = 60.0
+READY_S = 180.0
 ANSWER_S = 60.0
 PORT = 4_001
 
@@ -40,8 +40,9 @@ class Refused(Exception):
 class Node:
     """A light node, from outside."""
 
-    def __init__(self, name: str, process: trio.Process, card: Card | None) -> None:
+    def __init__(self, name: str, process: trio.Process, card: Card | None, log: Path) -> None:
         self.name = name
+        self._log = log
         self.process = process
         self.card = card
         self.peer = ""
@@ -66,7 +67,9 @@ class Node:
     async def _answer(self, number: int) -> Any:
         await self._asked[number].wait()
         del self._asked[number]
-        answer = self._answers.pop(number, {"error": f"Gone: the process of {self.name} ended, see its log"})
+        answer = self._answers.pop(number, None)
+        if answer is None:
+            raise Refused(f"Gone: the process of {self.name} has ended; its log: {self._log.read_text()[-2_000:]}")
         if "error" in answer:
             raise Refused(answer["error"])
         return answer["said"]
@@ -114,18 +117,20 @@ class Field:
         self._folder = folder
         self._nursery = nursery
         self._plans: dict[str, dict[str, Any]] = {}
+        self._hosts: dict[str, Card] = {}
+        self._numbers = 0
 
     async def start(self, name: str, **plan: Any) -> Node:
         """Start a node; one of an earlier name comes back with its folder, its host, its port and its plan."""
-        earlier = self.nodes.get(name)
         if name not in self._plans:
             self._plans[name] = {"number": len(self._plans) + 1, "port": PORT if self.switch else _free_port()}
-        card = earlier.card if earlier else await self._card(len(self._plans))
+        card = await self.host(name)
         self._plans[name] |= plan | {"name": name, "folder": str(self._folder / name)}
         if card:
             self._plans[name]["host"] = card.address
         command = [sys.executable, "-m", "tests.support.light", json.dumps(self._plans[name])]
-        with (self._folder / f"{name}.log").open("ab") as log:
+        path = self._folder / f"{name}.log"
+        with path.open("ab") as log:
             process = await trio.lowlevel.open_process(
                 card.within(command) if card else command,
                 stdin=subprocess.PIPE,
@@ -133,7 +138,7 @@ class Field:
                 stderr=log,
                 cwd=ROOT,
             )
-        node = self.nodes[name] = Node(name, process, card)
+        node = self.nodes[name] = Node(name, process, card, path)
         self._nursery.start_soon(node.hear)
         await node.ready()
         return node
@@ -151,13 +156,21 @@ class Field:
                 nursery.start_soon(start, name)
         return [found[name] for name in wanted]
 
-    async def _card(self, number: int) -> Card | None:
+    async def host(self, name: str) -> Card | None:
+        """The host on which a node will be, or is; on loopback there is none."""
         if self.switch is None:
             return None
-        card = await trio.to_thread.run_sync(Card, number)
-        self.switch.cards[card.mac] = card
-        self._nursery.start_soon(self.switch.serve, card)
-        return card
+        if name not in self._hosts:
+            number = self._numbers = self._numbers + 1
+            card = self._hosts[name] = await trio.to_thread.run_sync(Card, number)
+            self.switch.cards[card.mac] = card
+            self._nursery.start_soon(self.switch.serve, card)
+        return self._hosts[name]
+
+    def part(self, *groups: Iterable[Node]) -> None:
+        """Nodes of different groups no longer hear one another; no group: all hear all."""
+        assert self.switch is not None
+        self.switch.part(*([node.card for node in group if node.card] for group in groups))
 
     async def end(self) -> None:
         for node in self.nodes.values():
