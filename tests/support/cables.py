@@ -79,7 +79,7 @@ class Card:
 
     def move(self, number: int) -> None:
         """Take another address."""
-        for act, old in (("add", number), ("del", self.number)):
+        for act, old in (("del", self.number), ("add", number)):  # the first of two takes the second with it
             command = self.within(["ip", "address", act, f"10.77.0.{old}/24", "dev", "eth0"])
             subprocess.run(command, check=True, capture_output=True)
         self.number, self.address = number, f"10.77.0.{number}"
