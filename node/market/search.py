@@ -5,10 +5,10 @@
               replies raise the bar ─ who may still add LEAST_HITS? ─ asked too, in parallel
               merged by score ─ previews that cost are bought for the best only, within the budget
 
-All under one deadline; whoever is late is left out. A peer answers from records that stand in his open offers; a hit
+All under one deadline; whoever is later is left out. A peer answers from records that stand in his open offers; a hit
 that names an offer which is not his is dropped. The outlines of those who promise most are fetched beside the search,
-for the searches that follow. What his sketch promised is compared with what came, and his scores
-with his own previews: who promises more than he holds is asked less.
+for the searches that follow. What a peer's sketch promised is compared with what came, and his scores with his own
+previews: who promises more than he holds is asked less, as is who does not answer.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from node.embed import Embedder
+from node.market.asking import Answer, Best, Found, affordable, merge, opened, sift
 from node.market.catalog import Catalog
 from node.market.outlining import Outlines
 from node.market.ports import Events, OnOffer, Wire
@@ -34,15 +35,12 @@ from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
 from protocols.ids import PeerId
 from protocols.offers.offer import Offer
-from protocols.quality import PPM
 from protocols.search.messages import (
     MAX_HITS,
     MAX_REPLY_BYTES,
     PROTOCOL,
-    SearchHit,
     SearchReply,
     SearchRequest,
-    SearchTerms,
 )
 
 log = structlog.get_logger(__name__)
@@ -50,23 +48,11 @@ log = structlog.get_logger(__name__)
 MOST_PEERS = 8  # asked for one query, unless the caller says otherwise
 FIRST = 2  # asked at once: their hits say how good a further peer would have to be
 LEAST_HITS = 0.2  # of the wanted hits: who probably adds less is not worth a round trip (tests/bench/search.py)
+PATIENCE_S = 1.0  # with a wave: five round trips of 200 ms
 DEADLINE_S = 5.0  # a person waits; a slow peer is worth less than a quick answer
 
 
 Noted = Callable[[str, Vectors], None]
-
-
-class Found(msgspec.Struct, frozen=True):
-    """One hit. `score` is a cosine; `text` is whole for own records, a preview for a peer's, and empty for one that
-    costs more than the budget.
-    """
-
-    text: str
-    score: float
-    peer: PeerId
-    offer: str
-    record: str
-    language: str
 
 
 class SearchResult(msgspec.Struct, frozen=True):
@@ -78,14 +64,6 @@ class SearchResult(msgspec.Struct, frozen=True):
     paid: str
 
 
-class _Answer(msgspec.Struct):
-    """What one peer said; `place` of a hit is its index in the reply."""
-
-    query: bytes
-    terms: SearchTerms | None
-    found: list[tuple[int, Found]]
-
-
 class _Query(msgspec.Struct):
     """One search while it runs."""
 
@@ -94,14 +72,12 @@ class _Query(msgspec.Struct):
     limit: int
     progress: str
     here: list[Found]
-    expected: dict[PeerId, float] = {}
-    answers: dict[PeerId, _Answer] = {}
+    expected: dict[PeerId, float] = {}  # of everybody who was asked
+    answers: dict[PeerId, Answer] = {}
 
-    def best(self) -> list[tuple[PeerId, int, Found]]:
-        """The wanted hits: whose, at which place of his reply (-1: our own), and the hit."""
-        found = [(one.peer, -1, one) for one in self.here]
-        found += [(peer, place, one) for peer, answer in self.answers.items() for place, one in answer.found]
-        return sorted(found, key=lambda entry: -entry[2].score)[: self.limit]
+    def best(self) -> Best:
+        """The wanted hits so far."""
+        return merge(self.here, self.answers, self.limit)
 
 
 class Search:
@@ -158,6 +134,8 @@ class Search:
         for peer, expected in asking.expected.items():
             if peer in asking.answers:
                 self._trust.came(peer, expected, sum(whose == peer for whose, _, _ in best))
+            else:
+                self._trust.silent(peer)
         items, paid_wei = await self._opened(asking, best, budget_wei)
         await self._audit(asking, items)
         return SearchResult(items=items, asked=len(asking.expected), answered=len(asking.answers), paid=str(paid_wei))
@@ -177,21 +155,27 @@ class Search:
         ]
 
     async def _ask_around(self, asking: _Query, most: int) -> None:
-        """Two waves: the second knows from the first how good a hit must be."""
+        """Two waves: the second knows from the first how good a hit must be. Who is slow holds up nobody: without his
+        answer the second wave asks others in his place, and his answer counts until the deadline.
+        """
         arranged = await self._shelving.of(asking.domain, asking.vector)
         with trio.move_on_after(DEADLINE_S):
-            for wave in (min(FIRST, most), most - FIRST):
-                known = [found.score for _, _, found in asking.best()]
-                expected = expected_hits(asking.vector, arranged.shelves, asking.limit, known, asking.expected)
-                if not asking.expected:
-                    self._shelving.outline(arranged, expected)
-                peers = choose(expected, self._trust.factors, most=max(wave, 0), least=LEAST_HITS)
-                asking.expected |= {peer: expected[peer] for peer in peers}
-                async with trio.open_nursery() as nursery:
-                    for peer in peers:
-                        nursery.start_soon(self._ask, asking, peer)
+            async with trio.open_nursery() as nursery:
+                for wave in (min(FIRST, most), most - FIRST):
+                    known = [found.score for _, _, found in asking.best()]
+                    expected = expected_hits(asking.vector, arranged.shelves, asking.limit, known, asking.expected)
+                    if not asking.expected:
+                        self._shelving.outline(arranged, expected)
+                    peers = choose(expected, self._trust.factors, most=max(wave, 0), least=LEAST_HITS)
+                    asking.expected |= {peer: expected[peer] for peer in peers}
+                    heard = [trio.Event() for _ in peers]
+                    for peer, event in zip(peers, heard, strict=True):
+                        nursery.start_soon(self._ask, asking, peer, event)
+                    with trio.move_on_after(PATIENCE_S):
+                        for event in heard:
+                            await event.wait()
 
-    async def _ask(self, asking: _Query, peer: PeerId) -> None:
+    async def _ask(self, asking: _Query, peer: PeerId, heard: trio.Event) -> None:
         request = SearchRequest(
             domain=asking.domain,
             vector=quantise(asking.vector),
@@ -203,42 +187,44 @@ class Search:
                 peer, PROTOCOL, encode(request), timeout_s=DEADLINE_S, max_reply_bytes=MAX_REPLY_BYTES
             )
             reply = decode(raw, SearchReply, max_bytes=MAX_REPLY_BYTES)
+            if reply.refused:
+                log.info("a peer refused a search", peer=peer, reason=reply.refused)
+            else:
+                answer = sift(peer, reply, asking.limit, lambda offer: self._fits(asking, peer, offer))
+                asking.answers[peer] = answer
+                self._tell(asking, peer, [one for _, one in answer.found])
         except (NetworkError, ProtocolError) as err:
             log.info("a peer did not answer a search", peer=peer, reason=str(err))
-            return
-        if reply.refused:
-            log.info("a peer refused a search", peer=peer, reason=reply.refused)
-            return
-        found = [(place, _found(peer, hit)) for place, hit in enumerate(reply.hits) if self._is_his(peer, hit.offer)]
-        asking.answers[peer] = _Answer(reply.query, reply.terms, found)
-        self._tell(asking, peer, [one for _, one in found])
+        finally:
+            heard.set()
 
-    def _is_his(self, peer: PeerId, offer: str) -> bool:
+    def _fits(self, asking: _Query, peer: PeerId, offer: str) -> bool:
+        """Whether an offer is open, the peer's own, and of the domain that is searched."""
         listed = self._catalog.get(offer, Offer)
-        return listed is not None and listed.item.peer == peer
+        return listed is not None and listed.item.peer == peer and asking.domain in ("", listed.body.domain)
 
     def _tell(self, asking: _Query, peer: PeerId, found: Sequence[Found]) -> None:
         if asking.progress:
             items = [msgspec.to_builtins(one) for one in found]
             self._events.publish("search", {"progress": asking.progress, "peer": peer, "items": items})
 
-    async def _opened(
-        self, asking: _Query, best: Sequence[tuple[PeerId, int, Found]], budget_wei: int
-    ) -> tuple[list[Found], int]:
-        """The hits with the previews that were bought, best first, and what they cost."""
-        texts: dict[tuple[PeerId, int], str] = {}
+    async def _opened(self, asking: _Query, best: Best, budget_wei: int) -> tuple[list[Found], int]:
+        """The hits with the previews that were bought, best first, and what they cost. Owners are paid in parallel."""
+        chosen = affordable(best, asking.answers, budget_wei)
+        texts: dict[PeerId, list[str]] = {}
         paid_wei = 0
-        for peer, answer in asking.answers.items():
-            places = [place for whose, place, found in best if whose == peer and not found.text]
-            if answer.terms is None or not places:
-                continue
-            opened = await self._previews.open(peer, answer.query, answer.terms, places, budget_wei - paid_wei)
-            paid_wei += opened.paid_wei
-            texts |= {(peer, place): text for place, text in zip(places, opened.previews, strict=False)}
-        items = [
-            msgspec.structs.replace(found, text=texts.get((peer, place), found.text)) for peer, place, found in best
-        ]
-        return items, paid_wei
+
+        async def buy(peer: PeerId, answer: Answer, places: list[int], cost_wei: int) -> None:
+            nonlocal paid_wei
+            if answer.terms is not None:
+                bought = await self._previews.open(peer, answer.query, answer.terms, places, cost_wei)
+                texts[peer] = bought.previews
+                paid_wei += bought.paid_wei
+
+        async with trio.open_nursery() as nursery:
+            for peer, (places, cost_wei) in chosen.items():
+                nursery.start_soon(buy, peer, asking.answers[peer], places, cost_wei)
+        return opened(best, texts, chosen), paid_wei
 
     async def _audit(self, asking: _Query, items: Sequence[Found]) -> None:
         """Compare a peer's scores with his own previews now and then."""
@@ -255,10 +241,6 @@ class Search:
         if overstated([one.score for one in shown], [float(score) for score in scores], usual):
             log.warning("a peer's scores are above what its previews bear out", peer=doubtful)
             self._trust.lied(doubtful)
-
-
-def _found(peer: PeerId, hit: SearchHit) -> Found:
-    return Found(text=hit.preview, score=hit.score / PPM, peer=peer, offer=hit.offer, record="", language=hit.language)
 
 
 def _unnoted(domain: str, vector: Vectors) -> None:

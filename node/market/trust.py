@@ -33,6 +33,10 @@ class Trust:
         """A peer that was expected to hold `expected` of the best hits held `hits`."""
         self._note(peer, MEMORY * self._of(peer) + (1 - MEMORY) * (hits + 0.5) / (expected + 0.5))
 
+    def silent(self, peer: PeerId) -> None:
+        """Who was asked and did not answer may be gone: others are asked first for a while."""
+        self._note(peer, self._of(peer) / 2)
+
     def lied(self, peer: PeerId) -> None:
         """Scores that the shown text does not bear out; short previews of honest records may look so once."""
         self._note(peer, self._of(peer) / 2)
