@@ -39,6 +39,7 @@ class Meeting(Protocol):
     """How peers are met."""
 
     def reach(self, peer: PeerId, addresses: tuple[str, ...]) -> Awaitable[None]: ...
+    def ensure(self, peer: PeerId, hints: tuple[str, ...]) -> Awaitable[None]: ...
     def ask_around(self, topics: Sequence[str]) -> Awaitable[Found]: ...
 
 
@@ -175,7 +176,7 @@ class Keeper:
     async def _attempt(self, peer: PeerId, want: _Want) -> None:
         try:
             async with self._slots:
-                await self._meeting.reach(peer, want.addresses)
+                await self._meeting.ensure(peer, want.addresses)
             want.failures = 0
         except Foreigner as err:
             log.warning("peer of another network", peer=peer, reason=str(err))

@@ -36,7 +36,7 @@ from protocols.errors import Malformed
 from protocols.ids import PeerId
 
 DIAL_S = 8.0
-HEAD_START_S = 4.0  # for the direct addresses of a peer that has a relay: behind a NAT they swallow every packet
+HEAD_START_S = 2.0  # for the direct addresses of a peer that has a relay: behind a NAT they swallow every packet
 OPEN_S = 10.0
 PING_BYTES = 32
 DRIBBLE_S = 3.0  # a reply that has begun and has not come whole by then, when our patience ends, is held back

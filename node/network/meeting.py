@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from node.network.addresses import addresses_of
-from node.network.errors import Foreigner, PeerRefused, Refuse
+from node.network.errors import Foreigner, PeerRefused, PeerUnreachable, Refuse
 from node.network.guard import Guard
 from node.network.links import Links
 from node.network.options import NetworkOptions
@@ -84,8 +84,15 @@ class Meeting:
         known = self._book.get(peer)
         addresses = hints or (known.addresses if known else ())
         if not addresses and not self._links.connected(peer):
-            addresses = await self._find(peer)
-        await self.reach(peer, addresses)
+            await self.reach(peer, await self._find(peer))
+            return
+        try:
+            await self.reach(peer, addresses)
+        except PeerUnreachable:
+            newer = tuple(address for address in await self._find(peer) if address not in addresses)
+            if not newer:
+                raise
+            await self.reach(peer, newer)
 
     async def reach(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
         """Dial (unless connected) and greet (unless greeted). Raises also PeerBanned."""

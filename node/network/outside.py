@@ -22,7 +22,7 @@ from node.network.circuits import Circuits
 from node.network.errors import NetworkError
 from node.network.links import Links
 from node.network.options import NetworkOptions
-from node.network.peers import PeerBook
+from node.network.peers import Peer, PeerBook
 from node.network.reachability import Asks, Reachability
 from node.network.relay import RelayService
 from node.network.reservations import Reservations
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 STRAIGHTEN_S = 2.0
 STRAIGHTEN_AGAIN_S = 300.0
 TELL_S = 1.0  # several changes are told as one
-TELLING = 4
+AT_ONCE = 4
 
 Meet = Callable[[PeerId, tuple[str, ...]], Awaitable[None]]
 
@@ -155,7 +155,7 @@ class Outside:
             if self.addresses == told:
                 continue
             told = self.addresses
-            slots = trio.CapacityLimiter(TELLING)
+            slots = trio.CapacityLimiter(AT_ONCE)
             async with trio.open_nursery() as nursery:
                 for peer in self._book.all():
                     nursery.start_soon(self._retell, peer.peer, slots)
@@ -169,15 +169,20 @@ class Outside:
 
     async def _straighten(self) -> None:
         """Dial those who came through a relay and can be dialled, and leave the relay when the direct way stands."""
-        while True:
-            await trio.sleep(STRAIGHTEN_S)
-            for peer in self._book.all():
-                if self._links.relays(peer.peer):
-                    ways = [address for address in peer.addresses if not is_circuit(address)]
-                    due = self._straightened.get(peer.peer, 0) <= trio.current_time()
-                    if ways and due:
-                        self._straightened[peer.peer] = trio.current_time() + STRAIGHTEN_AGAIN_S
-                        if await self._links.straighten(peer.peer, ways):
-                            log.info("relay no longer needed", peer=peer.peer)
-                else:
-                    await self._links.leave_relays(peer.peer)
+        slots = trio.CapacityLimiter(AT_ONCE)
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.sleep(STRAIGHTEN_S)
+                now = trio.current_time()
+                for peer in self._book.all():
+                    if not self._links.relays(peer.peer):
+                        await self._links.leave_relays(peer.peer)
+                    elif self._straightened.get(peer.peer, 0) <= now:
+                        self._straightened[peer.peer] = now + STRAIGHTEN_AGAIN_S
+                        nursery.start_soon(self._dial_directly, peer, slots)
+
+    async def _dial_directly(self, peer: Peer, slots: trio.CapacityLimiter) -> None:
+        async with slots:
+            ways = [address for address in peer.addresses if not is_circuit(address)]
+            if await self._links.straighten(peer.peer, ways):
+                log.info("relay no longer needed", peer=peer.peer)

@@ -90,6 +90,11 @@ def judge(answers: Sequence[Answer]) -> State:
     return "public" if any(answer.ports for answer in counted) else "private"
 
 
+def worth_dialling(ports: Sequence[int]) -> list[int]:
+    """Of the ports that somebody names those at which a node may listen, and no mail server."""
+    return [port for port in dict.fromkeys(ports) if port >= LOWEST_PORT or port in SPARED]
+
+
 class Reachability:
     """Asks, answers, and remembers what was found."""
 
@@ -218,9 +223,7 @@ class Reachability:
         if not host:
             raise Refuse("we are not connected directly", "not_direct")
         reached = []
-        for port in dict.fromkeys(asked.ports):
-            if port < LOWEST_PORT and port not in SPARED:
-                continue
+        for port in worth_dialling(asked.ports):
             now = trio.current_time()
             if not (self._dials.take(peer.encode(), now) and self._dials.take(host.encode(), now)):
                 raise Refuse("dialled back often enough", "busy")

@@ -15,7 +15,7 @@ from node.network import circuitwire as wire
 from node.network.addresses import MAX_ADDRESS_CHARS, addresses_of, is_circuit, parse_circuit, parse_peer_address
 from node.network.circuitwire import HopMessage, StopMessage
 from node.network.options import RelayLimits
-from node.network.reachability import Answer, judge
+from node.network.reachability import Answer, judge, worth_dialling
 from node.network.relay import IDLE_S, Pace, RelayService
 from node.network.reservations import ways_through
 from protocols.errors import Malformed
@@ -71,6 +71,10 @@ def answer(*ports: int, far: bool = False, peer: PeerId = ANN) -> Answer:
 )
 def test_who_is_far_counts_more_than_who_is_near(answers: list[Answer], state: str) -> None:
     assert judge(answers) == state
+
+
+def test_only_ports_of_nodes_are_dialled_back() -> None:
+    assert worth_dialling([22, 4780, 25, 443, 4780, 1023, 1024]) == [4780, 443, 1024]
 
 
 def test_of_a_relays_addresses_those_that_lead_furthest_are_announced() -> None:
