@@ -139,6 +139,10 @@ class Profiles:
 
     async def noted(self, source: Source, domain: str, vector: bytes) -> bool:
         """Keep one query of a domain, if a consent in force says so."""
+        if (
+            await self._consent(domain) is None
+        ):  # so it is with most nodes: reading is cheaper than a write that finds out
+            return False
         return await self._store.note(source, domain, self._embedder.model_id, vector, self._clock())
 
     async def serve(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
