@@ -23,7 +23,7 @@ from node.market.kinds import KINDS, TOPICS, Body, Context
 from node.market.pace import Authors, Bucket
 from node.market.ports import Events, Messages, Signer, Wire
 from protocols.envelope import Item, sign_item
-from protocols.errors import ProtocolError
+from protocols.errors import Malformed, ProtocolError, RuleBroken
 from protocols.ids import PeerId, parse_domain
 
 if TYPE_CHECKING:
@@ -157,16 +157,22 @@ class Gossip:
         return f"/schwung/{self._context.network}/{topic}/{domain}"
 
     def _check(self, topic: str, domain: str, author: PeerId, data: bytes) -> bool:
-        """Whether what an author tells on a topic may go on; cheap checks first."""
+        """Whether what an author tells on a topic may go on; cheap checks first.
+
+        Raises ProtocolError for what no honest node hands on. A rule may be broken by the time alone, or by a newer
+        version of ours: then it ends here, and nobody is to blame.
+        """
         if author != self._wire.peer_id and not self._authors.take(author):
             log.debug("an author tells too fast", peer=author)
             return False
         try:
             listed = self._catalog.examine(data, author)
-        except ProtocolError as err:
+        except RuleBroken as err:
             log.debug("item refused", peer=author, kind=err.kind, reason=str(err))
             return False
-        return (KINDS[listed.item.kind].topic, listed.body.domain) == (topic, domain)
+        if (KINDS[listed.item.kind].topic, listed.body.domain) != (topic, domain):
+            raise Malformed(f"an item of {listed.body.domain} is told on {topic} of {domain}")
+        return True
 
     async def _listen(self, messages: Messages) -> None:
         while True:

@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 import trio
 
+from node.network.conduct import Fault
 from node.network.errors import PeerUnreachable
+from protocols.errors import ProtocolError
 from protocols.ids import PeerId
 
 Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
@@ -59,9 +61,13 @@ class Wire:
         self._handlers: dict[str, Handler] = {}
         self._topics: dict[str, tuple[Check, trio.MemorySendChannel[Message]]] = {}
         self.refused: list[bytes] = []
+        self.blamed: list[tuple[PeerId, str]] = []
 
     def peers(self) -> Sequence[Neighbour]:
         return [Neighbour(peer) for peer in self._hub.others(self.peer_id)]
+
+    def blame(self, peer: PeerId, fault: Fault) -> None:
+        self.blamed.append((peer, fault.what))
 
     def serve(self, protocol: str, handler: Handler, *, max_request_bytes: int, concurrency: int) -> None:
         self._handlers[protocol] = handler
@@ -91,7 +97,14 @@ class Wire:
             other = self._hub.wires[peer]
             if topic in other._topics:
                 check, send = other._topics[topic]
-                if check(self.peer_id, data):
+                if _passes(check, self.peer_id, data):
                     await send.send(Message(topic=topic, peer=self.peer_id, data=data))
                 else:
                     other.refused.append(data)
+
+
+def _passes(check: Check, author: PeerId, data: bytes) -> bool:
+    try:
+        return check(author, data)
+    except ProtocolError:
+        return False
