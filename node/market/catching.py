@@ -25,6 +25,7 @@ from node.journal.catalog import CatalogStore
 from node.market.catalog import Catalog
 from node.market.comparing import Admit, Reading, Stock, WastesTime
 from node.market.ports import Wire
+from node.network.conduct import FALSE
 from node.network.errors import NetworkError
 from protocols.catalog.messages import (
     ITEMS,
@@ -156,6 +157,7 @@ class CatchUp:
                 visit.fails = visit.wasted = 0
         except WastesTime as err:
             log.info("a neighbour wastes our time", peer=peer, reason=str(err))
+            self._wire.blame(peer, FALSE)
             visit.put_off(domains, CATCH_UP_INTERVAL_S)
             visit.ban()
         except (NetworkError, ProtocolError) as err:

@@ -155,12 +155,13 @@ class Reading:
                 request = encode(ItemsRequest(ids=[bytes.fromhex(id) for id in ids]))
                 reply = decode(await self._request(ITEMS, request, MAX_REPLY_BYTES), Items, max_bytes=MAX_REPLY_BYTES)
                 asked, ids = ids[: reply.looked_at], ids[reply.looked_at :]
-                found = [raw for raw in reply.envelopes if _id_of(raw) in set(asked)]
-                if len(found) < len(reply.envelopes):
+                found = {_id_of(raw): raw for raw in reply.envelopes}
+                found.pop("", None)  # of a version that is not ours
+                if not found.keys() <= set(asked):
                     raise WastesTime("items that nobody asked for")
                 await self._one_page.acquire()
                 left -= set(asked)
-                nursery.start_soon(self._take, asked, found)
+                nursery.start_soon(self._take, asked, list(found.values()))
                 if self._wasted >= WASTED_PAGES:
                     raise WastesTime("items are listed and not delivered")
         finally:

@@ -13,6 +13,7 @@ from node.market.catalog import Listed
 from node.market.kinds import Body
 from node.market.quota import Limits
 from node.market.tree import inner_digest, leaf_digest
+from node.network.conduct import FALSE
 from node.network.errors import PeerUnreachable
 from protocols.catalog.messages import (
     ITEMS,
@@ -288,6 +289,7 @@ async def test_a_liar_costs_a_bounded_number_of_questions_and_rests_for_a_while(
             await until(lambda stall=stall: stall.gossip._catching._visits[MALLORY].wasted)
         asked = liar.asked
         assert asked < 80
+        assert bob.wire.blamed == [(MALLORY, FALSE.what)]
         await until(lambda: len(offers_at(bob)) == 5)
         await trio.sleep(0.5)
         assert liar.asked == asked, "not asked again"
