@@ -37,11 +37,13 @@ from node.blocks.outline import (
     outline_of,
 )
 from node.blocks.payloads import Payload
+from node.blocks.room import Room
 from node.blocks.serving import Serving
 from node.blocks.shares import Shares
 from node.blocks.sources import key_of, sources
 from node.blocks.store import BlockStore
-from node.blocks.transfer import Keeper, Transfer
+from node.blocks.taking import Keeper
+from node.blocks.transfer import Transfer
 from node.network import Network
 from node.network.bitswap import Bitswap, serve_bitswap
 from node.network.providing import Providing
@@ -70,6 +72,7 @@ class EmbeddedBlocks:
         self._held: Counter[Cid] = Counter()  # what transfers under way need
         self._fetching: dict[Cid, trio.Lock] = {}
         self._bitswap: Bitswap | None = None
+        self._room = Room()
         self.serving = Serving(store, self._disk)
         self.provided: Providing | None = None  # with a network that keeps provider records
 
@@ -249,7 +252,7 @@ class EmbeddedBlocks:
         """The content, if these providers give what is missing of it."""
         assert self._network is not None
         assert self._bitswap is not None
-        keeper = Keeper(self._begin, self._keep, self._keep_single)
+        keeper = Keeper(self._begin, self._keep, self._keep_single, self._room)
         transfer = Transfer(self._network, root, max_bytes, keeper, self._store.payloads.find(root))
         try:
             await transfer.run(providers)

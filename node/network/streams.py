@@ -26,7 +26,7 @@ from node.network.errors import (
 from node.network.host import drop
 from node.network.pipes import BATCH_BYTES
 from node.network.sinks import Sink
-from node.network.substrate import READ_BYTES, pour_into, read_into, shielded, widen
+from node.network.substrate import READ_BYTES, pour_into, read_into, shielded, widen_now
 from protocols.codec import Message, decode, encode
 from protocols.errors import Malformed
 from protocols.framing import HEADER_BYTES, frame, frame_length
@@ -62,6 +62,7 @@ class Dialogue:
         self._stream = stream
         self._ahead = bytearray()
         self._begun = False
+        self.connection = stream.muxed_conn
         self.peer = PeerId(str(stream.muxed_conn.peer_id))
 
     async def send(self, body: bytes, *, timeout_s: float = IDLE_S) -> None:
@@ -136,9 +137,15 @@ class Dialogue:
             raise PeerVanished(f"the stream to {self.peer} broke") from err
         return None if sink.odd is None else Odd(sink.filled, sink.odd)
 
-    def widen(self, window_bytes: int) -> None:
-        """Take so much ahead of our reading; for who asks only for what he has room for."""
-        widen(self._stream, window_bytes)
+    async def widen(self, window_bytes: int) -> None:
+        """Take so much ahead of our reading, from now on; for who asks only for what he has room for.
+
+        Raises PeerVanished.
+        """
+        try:
+            await widen_now(self._stream, window_bytes)
+        except BROKEN as err:
+            raise PeerVanished(f"the stream to {self.peer} broke") from err
 
     async def _fill(self, target: memoryview) -> None:
         at = min(len(target), len(self._ahead))

@@ -114,6 +114,22 @@ def widen(stream: Any, window_bytes: int) -> None:
         stream.muxed_stream._most_window = window_bytes
 
 
+async def widen_now(stream: Any, window_bytes: int) -> None:
+    """As `widen`, and without waiting for the first bytes: they would come in a window of 256 KiB a round trip."""
+    widen(stream, window_bytes)
+    muxed = stream.muxed_stream
+    if _installed and type(muxed) is YamuxStream:
+        await _grow(muxed, window_bytes)
+
+
+async def _grow(muxed: Any, window_bytes: int) -> None:
+    grow = window_bytes - muxed.target_recv_window
+    if grow > 0:
+        muxed.target_recv_window = window_bytes
+        muxed.recv_window += grow
+        await muxed.send_window_update(grow)
+
+
 async def read_into(stream: Any, target: memoryview) -> int:
     """Read at least one byte of a stream into `target`; raises what `stream.read` raises, at the end of it too.
 

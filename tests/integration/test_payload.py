@@ -13,6 +13,7 @@ import trio
 from node.blocks import NotFound, StoreFull, TooLarge, open_embedded
 from node.blocks.dag import root_of
 from node.blocks.payloads import Payload
+from node.blocks.room import SHARED_RUNS
 from node.blocks.serving import Allowances
 from node.blocks.store import BlockStore
 from node.network import Dialogue, Network, NetworkError
@@ -21,6 +22,7 @@ from protocols.framing import frame
 from protocols.ids import Cid, PeerId
 from protocols.payload import LEAF_BYTES, PROTOCOL, Leaves, Nodes, Open, Opened
 from tests.support.network import meet, member
+from tests.support.slowline import slow_line
 
 MB = 1_000_000
 
@@ -195,6 +197,32 @@ async def test_leaves_that_came_by_bitswap_are_not_asked_for_again(
         assert mine.serving.sent_bytes < 4 * LEAF_BYTES
 
 
+async def test_on_a_long_line_more_is_under_way_and_all_of_it_is_given_back(
+    alice: Network, bob: Network, tmp_path: Path
+) -> None:
+    """A fifth of a second there and back: a window that stood still would be used once in that time."""
+    data = some(40 * MB)
+    granted: list[int] = []
+    async with (
+        open_embedded(tmp_path / "a", alice) as blocks,
+        open_embedded(tmp_path / "b", bob) as mine,
+        slow_line(alice.addresses[0], delay_s=0.1) as address,
+    ):
+        cid = await blocks.add(data)
+        peer = await bob.connect(address)
+        take = mine._room.take
+
+        def noted(wanted: int) -> int:
+            granted.append(take(wanted))
+            return granted[-1]
+
+        mine._room.take = noted  # type: ignore[method-assign]
+        got = await mine.fetch_mapped(cid, providers=[peer], max_bytes=len(data), timeout_s=60)
+        assert got[:] == data
+        assert sum(granted) > 0
+        assert mine._room.left == SHARED_RUNS
+
+
 # -- providers that lie
 
 
@@ -258,14 +286,17 @@ async def gives_up(dialogue: Dialogue, _payload: Payload, _ask: Leaves) -> None:
     await dialogue.reset()
 
 
+LIES = (wrong_bytes, too_short, too_long, endless, more_than_asked)
+
+
 @pytest.mark.parametrize(
     "lie", [wrong_bytes, too_short, too_long, endless, stalls, dribbles, more_than_asked, gives_up]
 )
 async def test_a_lying_provider_is_left_and_another_finishes(
     alice: Network, bob: Network, carol: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: Lie
 ) -> None:
-    monkeypatch.setattr("node.blocks.transfer.LEAF_S", 0.5)
-    monkeypatch.setattr("node.blocks.transfer.SLOW_S", 0.2)
+    monkeypatch.setattr("node.blocks.taking.LEAF_S", 0.5)
+    monkeypatch.setattr("node.blocks.runs.SLOW_S", 0.2)
     data = some(3 * MB)
     async with (
         open_embedded(tmp_path / "a", alice) as liar,
@@ -279,6 +310,9 @@ async def test_a_lying_provider_is_left_and_another_finishes(
         lying(alice, payload, lie)
         with pytest.raises(NotFound):  # alone, it brings nothing, and nothing of it is taken for true
             await asking.fetch(cid, providers=[alice.peer_id], max_bytes=len(data), timeout_s=2.5)
+        scores = {peer.peer: peer.score for peer in carol.peers()}
+        assert (scores[alice.peer_id] < 0) == (lie in LIES)  # who breaks off or is slow has told no lie
+        assert scores[bob.peer_id] == 0
         await honest.add(data)
         providers = [alice.peer_id, bob.peer_id]
         assert await asking.fetch(cid, providers=providers, max_bytes=len(data), timeout_s=10) == data

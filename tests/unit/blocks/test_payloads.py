@@ -17,8 +17,8 @@ from node.blocks.dag import Link, blocks_of, encode_node, root_of
 from node.blocks.errors import BadBlock, TooLarge
 from node.blocks.outline import Drawing, NotCanonical, Outline, leaf_cid, leaves_of, outline_in, outline_of
 from node.blocks.payloads import Payloads
+from node.blocks.runs import SLOW_S, Run, Work
 from node.blocks.store import BlockStore
-from node.blocks.transfer import SLOW_S, Run, Work
 from protocols.ids import Cid
 from protocols.payload import LEAF_BYTES
 
