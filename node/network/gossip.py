@@ -49,7 +49,7 @@ QUEUE_FULL = QUEUE // 2  # a publisher waits above this, so that there is room f
 ROOM_S = 10.0
 REJOIN_S = 0.5
 BUFFER = 1_024  # messages waiting for one subscriber
-RATE = 200.0  # messages a second that one neighbour may hand us, over all topics, own and forwarded
+RATE = 200.0  # messages a second that one neighbour may hand us, over all topics: of its own, and as many of others
 BURST = 2_000.0
 CHECK_S = 5.0
 
@@ -85,7 +85,7 @@ class Router(Sending):
         self.dropped = 0
         self.refused = 0
         self._intake = Intake(conduct)
-        self._allowance = Allowance(RATE, BURST)
+        self._handed_on, self._own = Allowance(RATE, BURST), Allowance(RATE, BURST)
         self._checking: set[bytes] = set()
         self._records: dict[ID, bytes] = {}  # the last signed record of each neighbour: every RPC brings it again
 
@@ -155,10 +155,12 @@ class Router(Sending):
         )
         if not fits:
             return False
-        if self._allowance.take(neighbour.to_bytes(), trio.current_time()):
+        name = neighbour.to_bytes()
+        if msg.from_id != name:  # who hands on what others flood is not to blame, and his own words are heard as ever
+            return self._handed_on.take(name, trio.current_time())
+        if self._own.take(name, trio.current_time()):
             return True
-        if msg.from_id == neighbour.to_bytes():  # who hands on what others flood is not to blame
-            self.conduct.blame(peer, FLOOD)
+        self.conduct.blame(peer, FLOOD)
         return False
 
     async def stream_handler(self, stream: Any) -> None:
