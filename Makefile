@@ -12,7 +12,7 @@ STAMPS := build/stamps
 
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help install npm demo run devnet test test-slow check check-style check-types check-units-1 check-units-2 bench contracts docs \
+.PHONY: help install npm demo run devnet test test-slow check check-style check-types check-units-1 check-units-2 bench soak contracts docs \
 	clean distclean
 
 help: ## this list
@@ -78,7 +78,10 @@ check-units-2:
 	$(PY) -m pytest -m "not slow and not chain" tests/unit $(UNITS_1:%=--ignore=%) -q
 
 bench: install npm ## the numbers of the README
-	@for file in $$(ls tests/bench/*.py | grep -v __init__); do name=$$(basename $$file .py); echo "== $$name"; $(PY) -m tests.bench.$$name; done
+	@for file in $$(ls tests/bench/*.py | grep -v -e __init__ -e soak); do name=$$(basename $$file .py); echo "== $$name"; $(PY) -m tests.bench.$$name; done
+
+soak: install ## ten nodes for an hour: memory flat, nothing leaked, nothing lost; MINUTES=… for less
+	$(PY) -m tests.bench.soak --minutes $(or $(MINUTES),60)
 
 contracts: install npm ## rebuild the committed artifacts
 	$(PY) -m contracts.build

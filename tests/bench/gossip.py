@@ -21,7 +21,7 @@ from pathlib import Path
 import trio
 
 from node.market.gossip import TELL_BURST, TELL_RATE
-from tests.bench.fanout import kubo_delays, tcp_delays
+from tests.support.fanout import kubo_delays, tcp_delays
 from tests.support.field import Node, ask_all, open_field, until
 from tests.support.kubo import missing
 

@@ -27,12 +27,13 @@ import trio
 
 from tests.support.field import Field, Node, Refused, ask_all, open_field, until
 
-RATE = 20.0  # of all nodes together
 LIFETIME_S = 120
 TELL_S = 5.0
 SETTLE_S = 40.0  # a node that was started so long ago has caught up
 LATE_S = 30.0  # an offer is everywhere by then, on a machine that has other things to do as well
 REST_S = 60.0
+PATIENCE_S = 300.0  # with a machine that has other things to do
+GONE = (Refused, trio.BrokenResourceError, trio.ClosedResourceError)  # it is being restarted
 STUDENT_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # two-sided, by degrees of freedom
 HELD = ("tasks", "fds", "established")
 
@@ -72,15 +73,17 @@ def _more(before: Held, after: Held) -> dict[str, int]:
 class Soak:
     """One run over a field."""
 
-    def __init__(self, field: Field, nodes: list[Node], *, every_s: float, show: bool) -> None:
+    def __init__(self, field: Field, nodes: list[Node], *, rate: float, every_s: float, show: bool) -> None:
         self._field = field
         self._names = [node.name for node in nodes]
         self._steady = self._names[: max(2, len(nodes) // 2)]
+        self._rate = rate
         self._every_s = every_s
         self._show = show
         self._told: dict[str, float] = {}
         self._started = dict.fromkeys(self._names, time.monotonic())
         self._rss: dict[str, list[tuple[float, float]]] = {name: [] for name in self._steady}
+        self._count = 0
         self.checked = self.lost = self.restarts = 0
 
     async def run(self, seconds: float, churn_s: float) -> Verdict:
@@ -98,7 +101,7 @@ class Soak:
         slope, margin = self._slope(start + seconds / 5)
         return Verdict(
             minutes=seconds / 60,
-            told=len(self._told),
+            told=self._count,
             checked=self.checked,
             lost=self.lost,
             restarts=self.restarts,
@@ -108,14 +111,16 @@ class Soak:
         )
 
     async def _tell(self, name: str) -> None:
-        rate = RATE / len(self._names)
+        rate = self._rate / len(self._names)
+        words = {"count": max(1, int(TELL_S * rate)), "rate": rate, "within_s": PATIENCE_S}
         while True:
             try:
-                ids = await self._field.nodes[name].ask("tell", count=max(1, int(TELL_S * rate)), rate=rate)
-            except (Refused, trio.BrokenResourceError, trio.ClosedResourceError):
-                await trio.sleep(1)  # it is being restarted
+                ids = await self._field.nodes[name].ask("tell", **words)
+            except GONE:
+                await trio.sleep(1)
                 continue
             self._told |= dict.fromkeys(ids, time.monotonic())
+            self._count += len(ids)
 
     async def _churn(self, every_s: float) -> None:
         turn = 0
@@ -136,20 +141,20 @@ class Soak:
             for name in list(self._names):
                 try:
                     await self._look_at(name, start)
-                except (Refused, trio.BrokenResourceError, trio.ClosedResourceError):
-                    continue  # it is being restarted
+                except GONE:
+                    continue
             self._told = {id: at for id, at in self._told.items() if at > time.monotonic() - 2 * LIFETIME_S}
 
     async def _look_at(self, name: str, start: float) -> None:
         node = self._field.nodes[name]
-        state = await node.ask("state")
-        await node.ask("delays")
+        state = await node.ask("state", within_s=PATIENCE_S)
+        await node.ask("delays", within_s=PATIENCE_S)
         now = time.monotonic()
         if name in self._rss:
             self._rss[name].append((now, state["rss"] / 1e6))
         if now - self._started[name] > SETTLE_S:
             due = {id for id, at in self._told.items() if now - LIFETIME_S + TELL_S + 15 < at < now - LATE_S}
-            missing = due - set(await node.ask("catalog"))
+            missing = due - set(await node.ask("catalog", within_s=PATIENCE_S))
             self.checked += len(due)
             self.lost += len(missing)
         if self._show:
@@ -190,7 +195,9 @@ def _line(state: dict[str, Any]) -> str:
     return f"{held}  {state['peers']} peers  {gossip}"
 
 
-async def soak(folder: Path, *, nodes: int, seconds: float, churn_s: float, every_s: float, show: bool) -> Verdict:
+async def soak(
+    folder: Path, *, nodes: int, rate: float, seconds: float, churn_s: float, every_s: float, show: bool
+) -> Verdict:
     async with open_field(folder) as field:
         plan = {"lifetime_s": LIFETIME_S, "target_peers": nodes - 1}
         hub = await field.start("node0", **plan)
@@ -201,13 +208,14 @@ async def soak(folder: Path, *, nodes: int, seconds: float, churn_s: float, ever
             return bool(min(await ask_all(everybody, "listeners")) >= nodes - 1)
 
         await until(met, 600)
-        return await Soak(field, everybody, every_s=every_s, show=show).run(seconds, churn_s)
+        return await Soak(field, everybody, rate=rate, every_s=every_s, show=show).run(seconds, churn_s)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--nodes", type=int, default=10)
+    parser.add_argument("--rate", type=float, default=20.0, help="offers a second, of all nodes together")
     parser.add_argument("--limit", type=float, default=5.0, help="MB an hour that memory may grow for certain")
     parser.add_argument("--quiet", action="store_true", help="the verdict only")
     chosen = parser.parse_args()
@@ -217,13 +225,14 @@ def main() -> None:
             lambda: soak(
                 Path(folder),
                 nodes=chosen.nodes,
+                rate=chosen.rate,
                 seconds=seconds,
                 churn_s=60,
                 every_s=min(30.0, seconds / 20),
                 show=not chosen.quiet,
             )
         )
-    print(f"{chosen.nodes} nodes, {told.minutes:g} minutes, {told.told} offers told lately, {told.restarts} restarts")
+    print(f"{chosen.nodes} nodes, {told.minutes:g} minutes, {told.told} offers told, {told.restarts} restarts")
     print(f"memory {told.slope_mb_h:+.1f} ± {told.margin_mb_h:.1f} MB/h, leaked {told.leaked}", end=", ")
     print(f"lost {told.lost} of {told.checked} looked for; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     wrong = told.failed(chosen.limit)
