@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,14 @@ async def test_a_node_that_peers_have_dialled_back_is_public(key: bytes) -> None
         assert alice.standing.relays == ()
         assert [peer.peer for peer in alice.peers()] == [bob.peer_id]  # who dialled back is no second peer
         assert len(alice.host.get_network().get_connections()) == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="this machine has no IPv6")
+async def test_an_ipv6_host_finds_out_too() -> None:
+    async with member("alice", listen=("/ip6/::1/tcp/0",)) as alice, member("bob", listen=("/ip6/::1/tcp/0",)) as bob:
+        await meet(alice, bob)
+        await until(lambda: alice.standing.state == "public")
+        assert alice.standing.observed == ("::1",)
 
 
 async def test_a_node_whose_address_nobody_can_dial_is_private() -> None:

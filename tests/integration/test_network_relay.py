@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 import trio
 
+from node.blocks import open_embedded
 from node.network import Network, PeerUnreachable
 from node.network.options import RelayLimits
 from protocols.ids import PeerId
@@ -123,6 +125,22 @@ async def test_a_circuit_at_its_limit_ends_and_is_dialled_anew(limits: RelayLimi
                         await reply(nora, ned.peer_id, body if limits.circuit_bytes == 200_000 else b"")
                     await trio.sleep(0.1)
         assert await reply(nora, ned.peer_id, b"again") == b"again"
+
+
+async def test_a_payload_larger_than_a_circuit_arrives(tmp_path: Path) -> None:
+    """Cut off by the relay again and again, it goes on where it stood."""
+    data = os.urandom(3_000_000)
+    async with (
+        member("rita", relay=RelayLimits(circuit_bytes=1_400_000)) as rita,
+        hidden("ned", rita) as ned,
+        hidden("nora", rita) as nora,
+        open_embedded(tmp_path / "ned", ned) as source,
+        open_embedded(tmp_path / "nora", nora) as target,
+    ):
+        cid = await source.add(data)
+        assert await target.fetch(cid, providers=[ned.peer_id], max_bytes=len(data), timeout_s=60) == data
+        assert rita._outside.relay is not None
+        assert rita._outside.relay.carried_bytes < 2 * len(data)
 
 
 async def test_a_full_relay_says_so_and_one_that_is_none_is_left_alone() -> None:

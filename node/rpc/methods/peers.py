@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from node.rpc.method import Method
 from node.rpc.values import Name, Result, items
 from protocols.ids import PeerId, parse_peer_id
+
+Address = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class Network(Protocol):
@@ -31,7 +34,7 @@ def methods(network: Network) -> list[Method]:
         """The peers this node is connected with."""
         return items(network.peers())
 
-    async def add(addr: Name) -> Result:
+    async def add(addr: Address) -> Result:
         """Connect to a peer by its multiaddress, /ip4/…/tcp/…/p2p/…; a ban is lifted."""
         return {"peer": await network.connect(addr)}
 

@@ -9,13 +9,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from node.market.kinds import KINDS, Context
+from node.network import circuitwire, dhtwire
 from node.network import dhtaddresses as ids
-from node.network import dhtwire
 from protocols.codec import Message, decode, encode
 from protocols.demand.demand import Demand
 from protocols.envelope import open_item, sign_item
@@ -106,8 +107,26 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], Callable[[random.Ran
     found["exchange request"] = (read_request, lambda dice: valid(dice.choice(exchange), dice))
     found["exchange reply"] = (read_reply, lambda dice: valid(dice.choice(exchange), dice))
     found["Kademlia question"] = (dhtwire.read_question, lambda dice: kademlia(dice, dhtwire.question))
+    found["circuit, to a relay"] = (
+        circuit(circuitwire.HopMessage),
+        lambda dice: a_circuit(circuitwire.HopMessage, dice),
+    )
+    found["circuit, from one"] = (
+        circuit(circuitwire.StopMessage),
+        lambda dice: a_circuit(circuitwire.StopMessage, dice),
+    )
     found["Kademlia answer"] = (dhtwire.read_answer, lambda dice: kademlia(dice, dhtwire.answer))
     return found
+
+
+def circuit(kind: Any) -> Callable[[bytes], object]:
+    """What a relay, or the peer behind one, makes of a message."""
+    return lambda data: circuitwire.named(circuitwire.decode(data, kind))
+
+
+def a_circuit(kind: Any, dice: random.Random) -> bytes:
+    limit = circuitwire.limit(dice.randrange(1 << 32), dice.randrange(1 << 64))
+    return bytes(kind(type=kind.CONNECT, peer=circuitwire.name(ALICE), limit=limit).SerializeToString())
 
 
 def kademlia(dice: random.Random, message: Callable[..., bytes]) -> bytes:
