@@ -78,7 +78,7 @@ check-units-2:
 	$(PY) -m pytest -m "not slow and not chain" tests/unit $(UNITS_1:%=--ignore=%) -q
 
 bench: install npm ## the numbers of the README
-	@for file in $$(ls tests/bench/*.py | grep -v -e __init__ -e soak); do name=$$(basename $$file .py); echo "== $$name"; $(PY) -m tests.bench.$$name; done
+	@for file in $$(ls tests/bench/*.py tests/bench/*/__main__.py | grep -v __init__); do name=$$(basename $${file%/__main__.py} .py); echo "== $$name"; $(PY) -m tests.bench.$$name; done
 
 soak: install ## ten nodes for an hour: memory flat, nothing leaked, nothing lost; MINUTES=… for less
 	$(PY) -m tests.bench.soak --minutes $(or $(MINUTES),60)
