@@ -184,7 +184,12 @@ class Search:
         )
         try:
             raw = await self._wire.request(
-                peer, PROTOCOL, encode(request), timeout_s=DEADLINE_S, max_reply_bytes=MAX_REPLY_BYTES
+                peer,
+                PROTOCOL,
+                encode(request),
+                timeout_s=DEADLINE_S,
+                max_reply_bytes=MAX_REPLY_BYTES,
+                repeatable=True,
             )
             reply = decode(raw, SearchReply, max_bytes=MAX_REPLY_BYTES)
             if reply.refused:

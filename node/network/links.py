@@ -22,6 +22,7 @@ from libp2p.peer.peerinfo import PeerInfo
 
 from node.network.addresses import CIRCUIT, is_circuit, parse_peer_address, to_id
 from node.network.conduct import MALFORMED, OVERSIZE, STALLED, Fault
+from node.network.early import EarlyDialogue, Spoken
 from node.network.errors import (
     DeadlineExceeded,
     OtherNetworkKey,
@@ -56,6 +57,7 @@ class Links:
         self._blame = blame
         self._swarm = host.get_network()
         self._locks: dict[PeerId, tuple[trio.Lock, list[None]]] = {}
+        self._spoken = Spoken()
         self.through: DialCircuit | None = None  # dials addresses that lead through a relay
 
     def connected(self, peer: PeerId) -> bool:
@@ -146,9 +148,15 @@ class Links:
         """A stream that speaks `protocol`. Raises PeerUnreachable, PeerRefused when the peer does not speak it."""
         return Dialogue(await self.stream(peer, protocol))
 
-    async def exchange(self, peer: PeerId, protocol: str, body: bytes, max_reply_bytes: int) -> bytes:
-        """One request and its reply on a stream of their own. Raises what `open` and `converse` raise, PeerRefused."""
-        dialogue = await self.open(peer, protocol)
+    async def exchange(
+        self, peer: PeerId, protocol: str, body: bytes, max_reply_bytes: int, *, repeatable: bool = False
+    ) -> bytes:
+        """One request and its reply on a stream of their own; a repeatable one saves two round trips (see `early`).
+
+        Raises what `open` and `converse` raise, PeerRefused.
+        """
+        early = repeatable and self._spoken.by_all([conn.muxed_conn for conn in self._live(peer)], protocol)
+        dialogue = await (self._open_early if early else self.open)(peer, protocol)
         asked_at = trio.current_time()
         try:
             reply = await converse(dialogue, body, max(max_reply_bytes + 1, MAX_REFUSAL_BYTES))
@@ -160,17 +168,26 @@ class Links:
             await dialogue.reset()
             raise
         await dialogue.close()
+        self._spoken.note(dialogue.connection, protocol)
         try:
             return open_reply(peer, reply)
         except Malformed:
             self._blame(peer, MALFORMED)
             raise
 
+    async def _open_early(self, peer: PeerId, protocol: str) -> Dialogue:
+        stream = await self._opened(peer, self._swarm.new_stream(to_id(peer)), protocol)
+        stream.set_protocol(TProtocol(protocol))
+        return EarlyDialogue(stream, protocol)
+
     async def stream(self, peer: PeerId, protocol: str) -> Any:
         """A bare stream of the library. Raises as `open`."""
+        return await self._opened(peer, self._host.new_stream(to_id(peer), [TProtocol(protocol)]), protocol)
+
+    async def _opened(self, peer: PeerId, opening: Awaitable[Any], protocol: str) -> Any:
         try:
             with trio.fail_after(OPEN_S):
-                return await self._host.new_stream(to_id(peer), [TProtocol(protocol)])
+                return await opening
         except trio.TooSlowError as err:
             raise DeadlineExceeded(f"{peer} did not open a stream within {OPEN_S:g} s") from err
         except StreamFailure as err:

@@ -73,8 +73,9 @@ class Wire:
         self._handlers[protocol] = handler
 
     async def request(
-        self, peer: PeerId, protocol: str, body: bytes, *, timeout_s: float, max_reply_bytes: int
-    ) -> bytes:
+        self, peer: PeerId, protocol: str, body: bytes, *, timeout_s: float, max_reply_bytes: int,
+        repeatable: bool = False,
+    ) -> bytes:  # fmt: skip
         await trio.lowlevel.checkpoint()
         if peer not in self._hub.others(self.peer_id):
             raise PeerUnreachable(f"{peer} is away")
