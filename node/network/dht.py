@@ -6,25 +6,27 @@ peers only, so that no foreign network grows into our tables. To IPFS peers that
 nothing there: a server of the public DHT is asked thousands of times a minute by strangers.
 
 The part of the specification that provider records need (FIND_NODE, ADD_PROVIDER, GET_PROVIDERS) is written anew over
-the library's protobuf: `dhtwire`, `dhttable`, `dhtrecords`, `dhtwalk`, `dhtanswers`. The library's KadDHT (0.8.1) takes
-and answers values besides, adds every asker to its table, waits for a silent stream without a deadline in one of twelve
-places for all, keeps records without any bound and writes all of them to the disk for each one that comes, dials
-whatever address anybody names, and takes twice the time and CPU (`python -m tests.bench.dht`).
+the library's protobuf, in the files whose names begin with `dht`. The library's KadDHT (0.8.1) takes and answers values
+besides, adds every asker to its table, waits for a silent stream without a deadline in one of twelve places for all,
+keeps records without any bound and writes all of them to the disk for each one that comes, dials whatever address
+anybody names, and takes twice the time and CPU (`python -m tests.bench.dht`).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
 import trio
 from libp2p.custom_types import TProtocol
 
-from node.network.addresses import MAX_ADDRESSES, parse_peer_address, to_id
+from node.network.addresses import MAX_ADDRESSES, parse_peer_address
 from node.network.conduct import Fault
 from node.network.dhtanswers import Answering
+from node.network.dhtguests import Guests
 from node.network.dhtrecords import Records
 from node.network.dhttable import K, Table
 from node.network.dhtwalk import Face, Gathered, is_public, remote_ip
@@ -40,7 +42,6 @@ log = structlog.get_logger(__name__)
 IPFS_PRIVATE, IPFS_PUBLIC = "/ipfs/lan/kad/1.0.0", "/ipfs/kad/1.0.0"
 PROVIDE_S = 60.0
 KNOWN = 4_096  # peers whose addresses were heard in a search
-GUESTS_KEPT = 16  # connections made by searches that may stay although many others stand
 SWEEP_S = 600.0
 IPFS_RETRY_S = 30.0
 
@@ -58,7 +59,8 @@ class Dht:
         links: Links,
         ensure: Callable[[PeerId, tuple[str, ...]], Awaitable[None]],
         own_addresses: Callable[[], Sequence[str]],
-        blame: Callable[[PeerId, Fault], None] = lambda _peer, _fault: None,
+        blame: Callable[[PeerId, Fault], None],
+        wanted: Callable[[PeerId], bool],
     ) -> None:
         self._host = host
         self._me = me
@@ -71,12 +73,13 @@ class Dht:
         self._ipfs_peers = [(parse_peer_address(address)[0], address) for address in options.ipfs_peers]
         self._own: set[bytes] = set()
         self._known: OrderedDict[PeerId, tuple[str, ...]] = OrderedDict()
-        self._guests: OrderedDict[PeerId, None] = OrderedDict()
+        held = {peer for peer, _ in self._ipfs_peers}
+        self._guests = Guests(host, links, options.max_connections, lambda peer: peer in held or wanted(peer))
         self.records = Records(lambda peer: peer in book)
         self.answering = Answering(self, self.records, lambda peer: peer in book, blame)
         name = f"/schwung/{options.network_id}/kad/1.0.0"
-        ours = Face(host, me, names=lambda _peer: [name], near=self.near, reach=self._reach, echoes=True)
-        ipfs = Face(host, me, names=self._ipfs_name, near=self._near_ipfs, reach=self._reach_ipfs, echoes=False)
+        ours = Face(host, me, names=lambda _peer: [name], near=self.near, meet=self._meet, echoes=True)
+        ipfs = Face(host, me, names=self._ipfs_name, near=self._near_ipfs, meet=self._meet_ipfs, echoes=False)
         self._faces = (ours, ipfs) if options.dht else ()
         if options.dht:
             host.set_stream_handler(TProtocol(name), self.answering.serve)
@@ -95,7 +98,7 @@ class Dht:
             async with trio.open_nursery() as nursery:
                 for face in self._faces:
                     nursery.start_soon(tell, face)
-        await self._part()
+        await self._guests.part()
         return sum(told)
 
     def withdraw(self, key: bytes) -> None:
@@ -119,7 +122,7 @@ class Dht:
         best = gathered.best(limit)
         for contact in best:
             self.remember(contact)
-        await self._part()
+        await self._guests.part()
         return [contact.peer for contact in best]
 
     def known(self, peer: PeerId) -> tuple[str, ...]:
@@ -129,7 +132,7 @@ class Dht:
 
     def gone(self, peer: PeerId) -> None:
         """The last connection to a peer has ended."""
-        self._guests.pop(peer, None)
+        self._guests.forget(peer)
 
     async def run(self) -> None:
         """Forget what has run out, and stay connected with the IPFS peers of the settings."""
@@ -149,27 +152,31 @@ class Dht:
             self._table.add(contact)
         return self._table.nearest(target, K, connected)
 
-    async def _reach(self, contact: Contact) -> None:
-        if contact.peer in self._book and self._links.connected(contact.peer):
-            return
-        if not contact.addresses:
-            raise PeerUnreachable(f"nobody said where {contact.peer} is")
-        self._guests[contact.peer] = None
-        try:
-            await self._ensure(contact.peer, contact.addresses)
-        except NetworkError:
-            self._table.failed(contact.peer)
-            raise
-        self._table.add(contact)
+    @asynccontextmanager
+    async def _meet(self, contact: Contact) -> AsyncIterator[None]:
+        """Be connected to a peer of our network and greeted, as long as it is being asked."""
+        async with self._guests.asking(contact.peer):
+            if contact.peer not in self._book or not self._links.connected(contact.peer):
+                if not contact.addresses:
+                    raise PeerUnreachable(f"nobody said where {contact.peer} is")
+                try:
+                    await self._ensure(contact.peer, contact.addresses)
+                except NetworkError:
+                    self._table.failed(contact.peer)
+                    raise
+                self._table.add(contact)
+            yield
 
     def _near_ipfs(self, target: int) -> list[Contact]:
         names = [PeerId(str(name)) for name in self._host.get_network().connections]
         return [Contact(peer, ()) for peer in names if peer not in self._book][:K]
 
-    async def _reach_ipfs(self, contact: Contact) -> None:
-        if not self._links.connected(contact.peer):
-            self._guests[contact.peer] = None
-            await self._links.dial(contact.peer, contact.addresses)
+    @asynccontextmanager
+    async def _meet_ipfs(self, contact: Contact) -> AsyncIterator[None]:
+        async with self._guests.asking(contact.peer):
+            if not self._links.connected(contact.peer):
+                await self._links.dial(contact.peer, contact.addresses)
+            yield
 
     def _ipfs_name(self, peer: PeerId) -> Sequence[str]:
         return [IPFS_PUBLIC if is_public(remote_ip(self._host, peer)) else IPFS_PRIVATE]
@@ -182,22 +189,6 @@ class Dht:
                 except NetworkError as err:
                     log.info("an IPFS peer was not reached", address=address, error=str(err))
             await trio.sleep(IPFS_RETRY_S)
-
-    async def _part(self) -> None:
-        """End connections that searches made, oldest first, when half of all that may stand do; not those in use."""
-        most = max(GUESTS_KEPT, self._options.max_connections // 2)
-        for peer in list(self._guests):
-            if len(self._host.get_network().connections) <= most:
-                return
-            del self._guests[peer]
-            if self._idle(peer):
-                await self._links.hang_up(peer)
-
-    def _idle(self, peer: PeerId) -> bool:
-        conns = self._host.get_network().get_connections(to_id(peer))
-        return all(
-            str(stream.get_protocol()).startswith("/meshsub/") for conn in conns for stream in conn.get_streams()
-        )
 
     # -- inside
 

@@ -7,7 +7,8 @@ on the open internet cannot make us dial a private address. Connections made for
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import structlog
@@ -40,7 +41,7 @@ AT_ONCE = 6  # peers that are asked at the same time
 WITNESSES = 3  # peers that name providers before a search may end early: one liar alone fills no list
 FAILED = (NetworkError, ProtocolError, trio.TooSlowError, *BROKEN)
 
-Reach = Callable[[Contact], Awaitable[None]]
+Meet = Callable[[Contact], AbstractAsyncContextManager[None]]  # connected inside the block
 
 
 class Gathered:
@@ -83,14 +84,14 @@ class Face:
         *,
         names: Callable[[PeerId], Sequence[str]],
         near: Callable[[int], list[Contact]],
-        reach: Reach,
+        meet: Meet,
         echoes: bool,
     ) -> None:
         self._host = host
         self._me = me
         self._names = names
         self._near = near
-        self._reach = reach
+        self._meet = meet
         self._echoes = echoes
 
     async def tell(self, key: bytes, own: Contact) -> int:
@@ -147,13 +148,8 @@ class Face:
     async def _ask(self, contact: Contact, request: bytes) -> Answer | None:
         try:
             with trio.fail_after(ASK_S):
-                stream = await self._open(contact)
-                try:
+                async with self._stream(contact) as stream:
                     answer = read_answer(await ask(stream, request, MAX_REPLY_BYTES))
-                except BaseException:
-                    await Dialogue(stream).reset()
-                    raise
-                await Dialogue(stream).close()
         except FAILED as err:
             log.debug("no answer in a search", peer=contact.peer, error=str(err))
             return None
@@ -162,25 +158,28 @@ class Face:
     async def _tell(self, contact: Contact, request: bytes) -> bool:
         try:
             with trio.fail_after(ASK_S):
-                stream = await self._open(contact)
-                try:
+                async with self._stream(contact) as stream:
                     if self._echoes:
                         await ask(stream, request, MAX_REPLY_BYTES)
                     else:  # Kubo says nothing to this
                         await say(stream, request, ASK_S)
-                except BaseException:
-                    await Dialogue(stream).reset()
-                    raise
-                await Dialogue(stream).close()
         except FAILED as err:
             log.debug("a provider record was not taken", peer=contact.peer, error=str(err))
             return False
         return True
 
-    async def _open(self, contact: Contact) -> Any:
-        await self._reach(contact)
-        names = [TProtocol(name) for name in self._names(contact.peer)]
-        return await self._host.new_stream(to_id(contact.peer), names)
+    @asynccontextmanager
+    async def _stream(self, contact: Contact) -> AsyncIterator[Any]:
+        """A stream to a peer, closed at the end and reset on an exception."""
+        async with self._meet(contact):
+            names = [TProtocol(name) for name in self._names(contact.peer)]
+            stream = await self._host.new_stream(to_id(contact.peer), names)
+            try:
+                yield stream
+            except BaseException:
+                await Dialogue(stream).reset()
+                raise
+            await Dialogue(stream).close()
 
 
 def remote_ip(host: Any, peer: PeerId) -> str:

@@ -90,6 +90,7 @@ class Network:
             ensure=self._meeting.ensure,
             own_addresses=lambda: self.addresses,
             blame=guard.conduct.blame,
+            wanted=lambda peer: bool(self._keeper.known(peer)),
         )
         self._rendezvous = Rendezvous(self.dht, gossip.topics)
         self._keeper = Keeper(

@@ -42,6 +42,9 @@ def ghost(number: int) -> Contact:
     return Contact(name, (f"/ip4/127.0.0.1/tcp/1/p2p/{name}",))
 
 
+KEY = key_of("a payload")
+
+
 @asynccontextmanager
 async def members(count: int) -> AsyncIterator[list[Network]]:
     """Nodes in a line: each has met the one before it only."""
@@ -71,6 +74,21 @@ async def test_a_record_outlives_the_line_to_its_provider_and_a_withdrawn_one_is
             await alice.disconnect(bob.peer_id)
             assert await carol.dht.providers(key, limit=4, timeout_s=20) == [alice.peer_id]
             assert await alice.dht.providers(key, limit=4, timeout_s=20) == []
+
+
+async def test_connections_that_only_a_search_made_end_when_many_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.network.dhtguests.KEPT", 4)
+    async with AsyncExitStack() as stack:
+        wanderer = await stack.enter_async_context(member("wanderer", max_connections=16))
+        hub = await stack.enter_async_context(member("hub"))
+        others = [await stack.enter_async_context(member(f"node {number}")) for number in range(10)]
+        with trio.fail_after(120):
+            await meet(hub, wanderer, *others)
+            assert await wanderer.dht.provide(KEY) >= 10
+            assert await wanderer.dht.providers(key_of("another"), limit=1, timeout_s=60) == []
+            assert len(wanderer.peers()) <= 8, "half of what may stand"
+            assert hub.peer_id in [peer.peer for peer in wanderer.peers()], "that one was wanted"
+            assert await others[9].dht.providers(KEY, limit=1, timeout_s=30) == [wanderer.peer_id]
 
 
 async def test_with_the_setting_off_nobody_is_told_and_nobody_is_answered(alice: Network, bob: Network) -> None:
@@ -151,7 +169,7 @@ def framed(**fields: Any) -> bytes:
     return ids.number(len(body)) + body
 
 
-ADD, KEY = dhtwire.ADD_PROVIDER, key_of("a payload")
+ADD = dhtwire.ADD_PROVIDER
 CROWD = [Message.Peer(id=ids.bytes_of(ghost(number).peer)) for number in range(10_000)]
 NONSENSE = {
     "a length of 4 GB": b"\xff\xff\xff\xff\x0f",
