@@ -79,8 +79,8 @@ class Fetching:
             raise self._trouble
 
     async def _ask(self) -> None:
-        """Ask for as many runs as there is room for, in one go; half of the room is worth waiting for."""
-        if self._asked and len(self._free) < self.runs // 2:
+        """Ask for as many runs as there is room for, in one go; half of the base is worth waiting for."""
+        if self._asked and len(self._free) < BASE_RUNS // 2:
             return
         asks = bytearray()
         while self._free and (run := self._work.take([run for run, _ in self._asked], trio.current_time())):

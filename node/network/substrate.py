@@ -10,7 +10,7 @@ replaced, with its lines in libp2p 0.8.1, and why:
   `SecureSession.read` (security/secure_session.py 101–143) and what lies below it. For plain data that stands for lines
   1513–1553: ten awaits, six copies and four debug strings a frame.
 - `YamuxStream._auto_tune_and_send_window_update` (yamux.py 410–458): a WINDOW_UPDATE frame for every read(); here
-  credit goes in half windows.
+  credit goes in half windows, or 4 MiB.
 - `YamuxStream.write` (yamux.py 229–292): polls every 10 ms while the window is empty and kills the stream after 5 s;
   its frames take two Noise messages each. Here four frames go to the kernel at once (`pipes.Outlet`), which stands for
   `BaseNoiseMsgReadWriter.write_msg` (security/noise/io.py 68–90) and `TrioTCPStream.write` (io/trio.py 30–47).
@@ -45,6 +45,7 @@ from node.network.sinks import Sink
 
 READ_BYTES = 262_144
 RECEIVE_WINDOW = 1 << 20  # bytes in flight on one stream: 20 MB/s at 50 ms
+CREDIT_BYTES = 4 << 20  # at the latest: half of a large window is a large part of what a long line could hold
 STREAM_STALL_S = 60.0  # a reader may pause this long before its writer gives up
 
 _VERSIONS = {"libp2p": "0.8.1", "noiseprotocol": "0.3.1"}
@@ -261,7 +262,7 @@ async def _credit(self: Any, *, bytes_read: int = 0) -> None:
         # the peer really streams: open the window once
         grow = most - self.target_recv_window
         self.target_recv_window = most
-    elif pending < self.target_recv_window // 2:
+    elif pending < min(self.target_recv_window // 2, CREDIT_BYTES):
         return
     self._pending_recv_release = 0
     self.recv_window += pending + grow
