@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
+import numpy as np
 import structlog
 import trio
 
@@ -24,7 +25,7 @@ from node.market.profiles import sellers
 from node.market.profiles_buying import Outcome, ProfileBuyer
 from node.market.profiles_map import Cluster, Told, invented, nearness, singles, want_map
 from node.market.sketch import Vectors, dequantise
-from node.market.supply import COUNTED, Supply, SupplyDesk
+from node.market.supply import COUNTED, Measured, Supply, SupplyDesk
 from node.market.trust import Trust
 from protocols.codec import decode
 from protocols.demand.demand import Demand
@@ -107,10 +108,12 @@ class ProfileDesk:
             outcomes = await self._buyer.buy(self._chosen(domain)[:max_sellers], query, budget_wei, least=least)
         told = await self._told(domain)
         self._judge(domain, told, {one.peer for one in outcomes if one.state == "bought"})
-        clusters = await self._clusters(domain, told)
+        measured = await self._supply.measured(domain)
+        clusters = want_map(told, measured, trust=self._trust.factors, proven=await self._proven(told))
+        measured = measured.against([cluster.mean for cluster in clusters])
         asked = Asked(
             query=query,
-            items=[await self._need(domain, cluster) for cluster in clusters[:MOST_SHOWN]],
+            items=[await self._need(domain, cluster, measured) for cluster in clusters[:MOST_SHOWN]],
             sellers=outcomes,
             profiles=len(told),
             copies=len(told) - len(singles(told)),
@@ -161,12 +164,6 @@ class ProfileDesk:
             if listed.item.signer == consumer and (listed.body.domain, listed.body.model_id) == (domain, self._model_id)
         ]
 
-    async def _clusters(self, domain: str, told: Sequence[Told]) -> list[Cluster]:
-        if not told:
-            return []
-        measured = await self._supply.measured(domain)
-        return want_map(told, measured, trust=self._trust.factors, proven=await self._proven(told))
-
     async def _proven(self, told: Sequence[Told]) -> set[Address]:
         """Those of whom the chain says that they have spent money."""
         proven: set[Address] = set()
@@ -181,14 +178,15 @@ class ProfileDesk:
                 nursery.start_soon(look, one.consumer)
         return proven
 
-    async def _need(self, domain: str, cluster: Cluster) -> Need:
+    async def _need(self, domain: str, cluster: Cluster, measured: Measured) -> Need:
+        least = measured.bar(float(np.linalg.norm(cluster.mean)))
         return Need(
             weight=round(cluster.weight, 3),
             wants=cluster.wants,
             consumers=cluster.consumers,
             proven=cluster.proven,
             max_price_wei=cluster.max_price_wei,
-            supply=await self._supply.near(cluster.mean, domain, COUNTED),
+            supply=await self._supply.near(cluster.mean, domain, least, COUNTED),
         )
 
     def _tell(self, domain: str, asked: Asked) -> None:

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from node.market.sketch import Vectors, closeness, dequantise
-from node.market.supply import Measured
+from node.market.supply import OF_WANTS, Measured
 from protocols.ids import Address, PeerId
 from protocols.offers.offer import Centroid
 from protocols.profile.messages import Profile, Want, size
@@ -134,7 +134,7 @@ def _place(mean: Vectors, means: Sequence[Vectors], measured: Measured) -> int |
         return None
     table = np.stack(means)
     focus = np.sqrt((np.square(table).sum(axis=1) + float(mean @ mean)) / 2)
-    above = table @ mean - np.array([measured.bar(float(one)) for one in focus])
+    above = table @ mean - np.array([measured.bar(float(one), OF_WANTS) for one in focus])
     best = int(above.argmax())
     return best if above[best] >= 0 else None
 

@@ -11,6 +11,7 @@ the cosine with a mean's direction does not: that is higher with everything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,7 +24,7 @@ from node.market.gossip import Gossip
 from node.market.kinds import Body
 from node.market.ports import Events, OnOffer
 from node.market.sketch import Vectors, dequantise
-from node.refine.quality import Scale, measure_scale
+from node.refine.quality import SAMPLE_LEAST, Scale, measure_scale
 from node.shard import Filter, Shard
 from protocols.demand.demand import Demand
 from protocols.ids import PeerId
@@ -38,6 +39,11 @@ LOOKED_AT = 50  # of the own records nearest to a want
 COUNTED = 1_000  # of those nearest to many wants
 LEAST_RECORDS = 3  # one near record may be chance
 KEPT_SCALES = 16  # domains
+# How far above chance something has to lie to have to do with a group of wants, as a part of the way from there to what
+# the wants have to do with one another: `python -m tests.bench.profiles`, column "counted".
+OF_RECORDS, OF_WANTS = 1 / 3, 1 / 2
+LEAST_WAY = 0.15  # of the way to what only one of a hundred unrelated pairs reaches
+SAMPLED = 256  # own records held against all wants, to know what chance is
 COMMON_LEAST = 0.25  # cosine of unrelated texts: below, what they have in common is too little to measure by
 
 
@@ -53,17 +59,29 @@ class Supply(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True, eq=False):
-    """The scale of closeness among some texts, and the unit vector of what all of them have in common (dim,)."""
+    """The scale of closeness among some texts, the unit vector of what all of them have in common (dim,), and some of
+    their vectors.
+    """
 
     scale: Scale
     common: Vectors
+    sample: Vectors
 
-    def bar(self, focus: float) -> float:
-        """From which mean cosine on something has to do with a group of wants: half way from chance to what they have
-        to do with one another, and always somewhat above chance. For a single want it is `scale.close`.
+    def bar(self, focus: float, way: float = OF_RECORDS) -> float:
+        """From which mean cosine on something has to do with a group of wants: part of the `way` from chance to what
+        they have to do with one another, and always somewhat above chance.
         """
         middle, close = self.scale.middle, self.scale.close
-        return min(close, max(middle + (close - middle) / 4, (middle + focus**2) / 2))
+        return min(close, middle + max((close - middle) * LEAST_WAY, (focus**2 - middle) * way))
+
+    def against(self, means: Sequence[Vectors]) -> Measured:
+        """The same scale, with chance as these wants have it with the own records: most wants have nothing to do with
+        most records, while records of one topic are all near one another.
+        """
+        if len(self.sample) < SAMPLE_LEAST or not means:
+            return self
+        middle = min(self.scale.middle, float(np.median(self.sample @ np.stack(means).T)))
+        return msgspec.structs.replace(self, scale=Scale(middle, self.scale.close))
 
     def focus(self, direction: Vectors) -> float:
         """How long the mean was whose direction this is: what all texts have in common is in the mean undiminished.
@@ -77,7 +95,8 @@ class Measured(msgspec.Struct, frozen=True, eq=False):
 def measure(vectors: Vectors) -> Measured:
     """Of (n, dim) unit vectors."""
     mean = vectors.mean(axis=0) if len(vectors) else np.zeros(vectors.shape[1], np.float32)
-    return Measured(measure_scale(vectors), np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32))
+    common = np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
+    return Measured(measure_scale(vectors), common, vectors[:: max(1, len(vectors) // SAMPLED)])
 
 
 class SupplyDesk:
@@ -107,14 +126,17 @@ class SupplyDesk:
         """What the own shard holds for a want."""
         if demand.model_id != self._shard.model_id or len(demand.vector) != self._shard.dim:
             return Supply()
-        return await self.near(dequantise(demand.vector), demand.domain)
+        scale = (await self.measured(demand.domain)).scale
+        return await self.near(dequantise(demand.vector), demand.domain, scale.close, LOOKED_AT)
 
-    async def near(self, mean: Vectors, domain: str, limit: int = LOOKED_AT) -> Supply:
-        """What the own shard holds of a domain around wants of its own embedding model, given as their mean (dim,)."""
+    async def near(self, mean: Vectors, domain: str, least: float, limit: int) -> Supply:
+        """What the own shard holds of a domain around wants of its own embedding model, given as their mean (dim,).
+
+        `least` is the mean cosine from which on a record counts.
+        """
         own = Filter(domain=domain, origin="own")
         focus = float(np.linalg.norm(mean))
         hits = await self._shard.search(mean / np.float32(max(focus, 1e-9)), limit=limit, where=own)
-        least = (await self._measured(own)).bar(focus)
         near = [hit for hit in hits if hit.score * focus >= least]
         unoffered = sum(self._offers.offer_of(hit.record.id) is None for hit in near)
         best = max((hit.score * focus for hit in near), default=0.0)

@@ -28,7 +28,9 @@ from tests.unit.market.conftest import OpenStall, Stall
 
 DIM = 64
 DICE = random.Random(5)
-FLAT = Measured(Scale(0.0, 0.4), np.zeros(DIM, np.float32))  # unrelated texts have nothing in common
+FLAT = Measured(
+    Scale(0.0, 0.4), np.zeros(DIM, np.float32), np.zeros((0, DIM), np.float32)
+)  # unrelated texts have nothing in common
 
 
 def topic(seed: int, count: int, spread: float = 0.5) -> np.ndarray:
@@ -153,8 +155,15 @@ def test_the_length_of_a_mean_is_estimated_where_noise_has_hidden_it() -> None:
     mean = rows[:8].mean(axis=0)
     length = float(np.linalg.norm(mean))
     assert measured.focus(mean / length) == pytest.approx(length, abs=0.03)
-    assert measured.bar(1.0) == measured.scale.close
     assert measured.scale.middle < measured.bar(0.0) < measured.bar(0.97) <= measured.scale.close
+    assert measured.bar(1.0, 1.0) == measured.scale.close
+
+
+def test_chance_is_measured_between_wants_and_records_where_all_records_are_alike() -> None:
+    alike = measure(topic(1, 200))
+    assert alike.scale.middle > 0.5
+    assert alike.against([topic(n, 9).mean(axis=0) for n in range(2, 9)]).scale.middle < 0.2
+    assert alike.against([]) is alike
 
 
 # --- consent, history, editions ---
