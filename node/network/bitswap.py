@@ -24,7 +24,9 @@ from libp2p.bitswap.pb.bitswap_pb2 import Message
 from libp2p.custom_types import TProtocol
 
 from node.network.addresses import to_id
+from node.network.allowance import Allowance
 from node.network.blockwire import MAX_WANTS, Answers, close, messages, prefix_of, send, with_version
+from node.network.conduct import FLOOD, MALFORMED
 from node.network.errors import NetworkError, PeerUnreachable
 from node.network.network import Network
 from node.network.streams import BROKEN
@@ -36,6 +38,9 @@ PROTOCOLS = ("/ipfs/bitswap/1.2.0", "/ipfs/bitswap/1.1.0")
 REPLY_BYTES = 1 << 20  # blocks of one message, at least one block
 OPEN_S = 10.0
 STREAMS_PER_PEER = 8
+SHARE_BYTES, SHARE_BYTES_PER_S = float(64 << 30), float(8 << 20)  # of one peer, as in node.blocks.serving
+SHARE_PAUSE_S = 0.2
+UNASKED = 0.2  # of a flood's points: one that we asked two peers for comes twice, a thousand are a flood
 
 # version, codec, sha2-256, 32 bytes; a block asked for by a version 0 CID comes with its prefix
 _PREFIXES = {
@@ -65,6 +70,7 @@ class Bitswap:
         self._answers: dict[PeerId, Answers] = {}
         self._streams: Counter[PeerId] = Counter()
         self.sent_bytes = 0  # of blocks, to all peers
+        self._shares = Allowance(SHARE_BYTES_PER_S, SHARE_BYTES)
         self.unasked = 0  # blocks that came without having been asked for
         for protocol in PROTOCOLS:
             self._host.set_stream_handler(TProtocol(protocol), self._on_stream)
@@ -102,6 +108,7 @@ class Bitswap:
                 await self._on_message(peer, message)
         except (DecodeError, ValueError) as err:
             log.debug("bitswap message refused", peer=peer, error=str(err))
+            self._network.blame(peer, MALFORMED)
         finally:
             self._streams[peer] -= 1
             if not self._streams[peer]:
@@ -126,6 +133,7 @@ class Bitswap:
         if not waiting:
             self.unasked += 1
             log.debug("block that nobody asked for", peer=peer, size=len(data))
+            self._network.blame(peer, FLOOD, UNASKED)
             return
         for asking in list(waiting):
             asking.hear(name, data)
@@ -151,8 +159,11 @@ class Bitswap:
                 message = await self._collect(answers)
                 if message is None:
                     continue
+                size = sum(len(block.data) for block in message.payload)
+                while not self._shares.take(peer, trio.current_time(), size):  # noqa: ASYNC110 - only time fills it
+                    await trio.sleep(SHARE_PAUSE_S)
                 stream = await self._send(peer, stream, message)
-                self.sent_bytes += sum(len(block.data) for block in message.payload)
+                self.sent_bytes += size
         except (NetworkError, *BROKEN, trio.TooSlowError) as err:
             log.debug("bitswap answers ended", peer=peer, error=str(err))
         finally:

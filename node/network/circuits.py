@@ -22,6 +22,7 @@ from node.network import circuitwire as wire
 from node.network.addresses import parse_circuit, to_id
 from node.network.circuitwire import HopMessage, StopMessage
 from node.network.doorway import UPGRADE_S, ConnectionEnded
+from node.network.conduct import MALFORMED
 from node.network.errors import NetworkError, PeerUnreachable
 from node.network.host import drop
 from node.network.links import DIAL_S, Links, relayed, unreachable
@@ -157,6 +158,7 @@ class Circuits:
                 return wire.UNEXPECTED_MESSAGE, None
             return wire.OK, wire.named(asked)
         except Malformed:
+            self._links.blame(relay, MALFORMED)
             return wire.MALFORMED_MESSAGE, None
 
 

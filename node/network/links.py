@@ -54,7 +54,7 @@ class Links:
 
     def __init__(self, host: Any, blame: Callable[[PeerId, Fault], None]) -> None:
         self._host = host
-        self._blame = blame
+        self.blame = blame
         self._swarm = host.get_network()
         self._locks: dict[PeerId, tuple[trio.Lock, list[None]]] = {}
         self._spoken = Spoken()
@@ -162,9 +162,9 @@ class Links:
             reply = await converse(dialogue, body, max(max_reply_bytes + 1, MAX_REFUSAL_BYTES))
         except BaseException as err:
             if isinstance(err, ReplyTooLarge):
-                self._blame(peer, OVERSIZE)
+                self.blame(peer, OVERSIZE)
             elif dialogue.halted and trio.current_time() - asked_at > DRIBBLE_S:
-                self._blame(peer, STALLED)
+                self.blame(peer, STALLED)
             await dialogue.reset()
             raise
         await dialogue.close()
@@ -172,7 +172,7 @@ class Links:
         try:
             return open_reply(peer, reply)
         except Malformed:
-            self._blame(peer, MALFORMED)
+            self.blame(peer, MALFORMED)
             raise
 
     async def _open_early(self, peer: PeerId, protocol: str) -> Dialogue:

@@ -23,6 +23,7 @@ from node.network import circuitwire as wire
 from node.network.addresses import MAX_ADDRESSES, is_circuit
 from node.network.allowance import Allowance
 from node.network.circuitwire import HopMessage, StopMessage
+from node.network.conduct import MALFORMED
 from node.network.errors import NetworkError
 from node.network.host import drop
 from node.network.links import Links, relayed
@@ -117,6 +118,7 @@ class RelayService:
             asked = await wire.receive(stream, HopMessage)
             target = wire.named(asked) if asked.type == HopMessage.CONNECT else None
         except Malformed:
+            self._links.blame(peer, MALFORMED)
             return wire.MALFORMED_MESSAGE
         if asked.type == HopMessage.RESERVE:
             return await self._reserve(peer, stream)
