@@ -21,8 +21,8 @@ from multiaddr import Multiaddr
 from node.network import circuitwire as wire
 from node.network.addresses import parse_circuit, to_id
 from node.network.circuitwire import HopMessage, StopMessage
-from node.network.doorway import UPGRADE_S, ConnectionEnded
 from node.network.conduct import MALFORMED
+from node.network.doorway import UPGRADE_S, ConnectionEnded
 from node.network.errors import NetworkError, PeerUnreachable
 from node.network.host import drop
 from node.network.links import DIAL_S, Links, relayed, unreachable
