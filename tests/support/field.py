@@ -48,6 +48,7 @@ class Node:
         self.peer = ""
         self.address = ""
         self._numbers = itertools.count(1)
+        self._asking = trio.Lock()
         self._asked: dict[int, trio.Event] = {0: trio.Event()}
         self._answers: dict[int, dict[str, Any]] = {}
 
@@ -61,7 +62,8 @@ class Node:
         self._asked[number] = trio.Event()
         assert self.process.stdin is not None
         with trio.fail_after(within_s):
-            await self.process.stdin.send_all(json.dumps({"id": number, "do": verb, **words}).encode() + b"\n")
+            async with self._asking:
+                await self.process.stdin.send_all(json.dumps({"id": number, "do": verb, **words}).encode() + b"\n")
             return await self._answer(number)
 
     async def _answer(self, number: int) -> Any:
