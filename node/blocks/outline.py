@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
+from mmap import MADV_DONTNEED, mmap
 from pathlib import Path
 
 from node.blocks.cids import DAG_PB, RAW, cid_bytes, cid_of, cid_text, codec_of, matches
@@ -16,6 +17,7 @@ from protocols.payload import LEAF_BYTES, LINKS_PER_NODE, MAX_NODE_BYTES, Shape
 
 DIGEST_BYTES = 32
 MAX_CONTENT_BYTES = 1 << 40
+HELD_LEAVES = 16
 _RAW_PREFIX = bytes((1, RAW, 0x12, 0x20))
 _ANY_DIGEST = hashlib.sha256(b"stands for a leaf's digest in a node's template").digest()
 
@@ -59,10 +61,14 @@ def outline_of(leaves: Iterable[memoryview]) -> Outline:
     return Outline(size, bytes(digests))
 
 
-def leaves_of(data: bytes) -> Iterator[memoryview]:
-    """The leaves of a content in memory."""
-    view = memoryview(data)
-    return (view[at : at + LEAF_BYTES] for at in range(0, len(view), LEAF_BYTES))
+def leaves_of(data: bytes | mmap) -> Iterator[memoryview]:
+    """The leaves of a content in memory; of a mapped file only the last few are."""
+    with memoryview(data) as view:
+        for at in range(0, len(view), LEAF_BYTES):
+            yield view[at : at + LEAF_BYTES]
+            if isinstance(data, mmap):
+                behind = max(0, at - HELD_LEAVES * LEAF_BYTES)  # whoever took them may have come back to them
+                data.madvise(MADV_DONTNEED, behind, min(at + LEAF_BYTES, len(view)) - behind)
 
 
 def leaves_of_file(path: Path) -> Iterator[memoryview]:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -14,12 +19,14 @@ from node.market.sketch import sketch
 from node.shard.record import ShardRecord
 from protocols.offers.offer import Centroid
 from protocols.quality import PPM, Quality, mean_quality
-from protocols.sealed.cells import choose_cell_bytes
-from protocols.sealed.payload import Sealed, seal
+from protocols.sealed.cells import cells_of, choose_cell_bytes
+from protocols.sealed.payload import Sealed, seal_index
 from protocols.sealed.records import Record
 
 MIN_PRIVACY_PPM = 600_000  # what redaction left behind may cost one weak hit, no more: below, a record is not sold
 MAX_LANGUAGES = 16
+ROOMY = Path("/var/tmp")  # noqa: S108 - for large temporary files (file-hierarchy(7)); /tmp is memory on many systems
+COPY_BYTES = 1 << 20
 
 
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,13 +74,25 @@ def choose(records: Sequence[ShardRecord], wanted: Filter, licence: str | None) 
 
 
 def seal_records(records: Sequence[ShardRecord], content_key: bytes) -> tuple[Sealed, int]:
-    """The records as a sealed payload, and the cell size that was chosen for it."""
+    """The records as a sealed payload, and the cell size that was chosen for it.
+
+    Its bytes are a mapped file of no name, gone with its last user: a payload may be larger than what memory is left.
+    """
     goods = [
         Record(id=r.id, text=r.text, title=r.title, language=r.language, labels=r.labels, created_at=r.created_at)
         for r in records
     ]
     cell_bytes = choose_cell_bytes(goods)
-    return seal(goods, content_key, cell_bytes), cell_bytes
+    folder = ROOMY if ROOMY.is_dir() else None
+    with tempfile.TemporaryFile(dir=folder) as payload, tempfile.TemporaryFile(dir=folder) as ciphertexts:
+        index = seal_index(cells_of(goods, cell_bytes), content_key, ciphertexts.write)
+        payload.write(index.head)
+        ciphertexts.seek(0)
+        shutil.copyfileobj(ciphertexts, payload, COPY_BYTES)
+        payload.flush()
+        data = mmap.mmap(payload.fileno(), 0, access=mmap.ACCESS_READ)
+    # a mapped file gives bytes where it is sliced, and nothing else is done with it
+    return Sealed(index.root, index.cells, len(goods), cast(bytes, data)), cell_bytes
 
 
 def consent_root(records: Sequence[ShardRecord]) -> bytes:

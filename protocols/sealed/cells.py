@@ -11,7 +11,7 @@ checked before anything is allocated for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import zstandard
@@ -42,25 +42,53 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def pack_cells(records: Sequence[Record], cell_bytes: int) -> list[bytes]:
-    """The plaintext cells of the records in their order, each of 1 to `cell_bytes` bytes.
+    """All of `cells_of`."""
+    return list(cells_of(records, cell_bytes))
+
+
+def cells_of(records: Iterable[Record], cell_bytes: int) -> Iterator[bytes]:
+    """The plaintext cells of the records in their order, each of 1 to `cell_bytes` bytes; a few records are held.
 
     Raises RuleBroken for a record whose id is not its content's or whose title and labels leave no room for text.
     """
     if not MIN_CELL_BYTES <= cell_bytes <= MAX_CELL_BYTES:
         raise ValueError(f"cell_bytes {cell_bytes} is outside {MIN_CELL_BYTES}..{MAX_CELL_BYTES}")
     squeeze = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=False)
-    bodies = [_body(record) for record in records]
-    cells: list[bytes] = []
-    start, guess = 0, 1
-    while start < len(bodies):
-        cell, taken = _fill(squeeze, bodies, start, guess, cell_bytes)
+    waiting, guess = _Waiting(records), 1
+    while waiting.fill():
+        cell, taken = _fill(squeeze, waiting.bodies, 0, guess, cell_bytes)
         if taken:
-            cells.append(cell)
-            start, guess = start + taken, taken
+            yield cell
+            guess = taken
         else:
-            cells.extend(_split(squeeze, records[start], cell_bytes))
-            start += 1
-    return cells
+            yield from _split(squeeze, waiting.records[0], cell_bytes)
+            taken = 1
+        waiting.drop(taken)
+
+
+class _Waiting:
+    """The next records and their encodings: as many as a cell could hold."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._source = iter(records)
+        self._size = 0
+        self.records: list[Record] = []
+        self.bodies: list[bytes] = []
+
+    def fill(self) -> bool:
+        """Whether there are any."""
+        while self._size <= MAX_PLAIN_BYTES and len(self.bodies) < MAX_CELL_RECORDS:
+            record = next(self._source, None)
+            if record is None:
+                break
+            self.records.append(record)
+            self.bodies.append(_body(record))
+            self._size += len(self.bodies[-1])
+        return bool(self.bodies)
+
+    def drop(self, count: int) -> None:
+        self._size -= sum(map(len, self.bodies[:count]))
+        del self.records[:count], self.bodies[:count]
 
 
 def unpack_cell(plaintext: bytes) -> list[Record] | Part:

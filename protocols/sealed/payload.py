@@ -11,8 +11,9 @@ the content key opens everything, whoever holds one cell's key opens that cell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
+from io import BytesIO
 from itertools import accumulate
 from typing import Literal
 
@@ -46,6 +47,14 @@ class Sealed(msgspec.Struct, frozen=True):
     cells: int
     records: int
     payload: bytes
+
+
+class Index(msgspec.Struct, frozen=True):
+    """The commitment, and the beginning of the public file: all that stands before the ciphertexts."""
+
+    root: bytes
+    cells: int
+    head: bytes
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -98,21 +107,33 @@ def seal(records: Sequence[Record], content_key: bytes, cell_bytes: int) -> Seal
     return msgspec.structs.replace(sealed, records=len(records))
 
 
-def seal_cells(cells: Sequence[bytes], content_key: bytes) -> Sealed:
+def seal_cells(cells: Iterable[bytes], content_key: bytes) -> Sealed:
     """Encrypt plaintext cells that are packed already; `records` of the result is 0."""
+    ciphertexts = BytesIO()
+    index = seal_index(cells, content_key, ciphertexts.write)
+    return Sealed(index.root, index.cells, 0, index.head + ciphertexts.getvalue())
+
+
+def seal_index(cells: Iterable[bytes], content_key: bytes, write: Callable[[bytes], object]) -> Index:
+    """Encrypt plaintext cells one by one into `write`; what has to stand before them is known when all have gone.
+
+    Raises RuleBroken when there are none, or too many.
+    """
     require_key(content_key)
-    if not 0 < len(cells) <= MAX_CELLS:
-        raise RuleBroken(f"{len(cells)} cells: a payload has 1 to {MAX_CELLS}; split the dataset")
-    index, ciphertexts, leaves = [], [], []
+    entries, leaves = bytearray(), []
     for i, plaintext in enumerate(cells):
+        if i == MAX_CELLS:
+            raise RuleBroken(f"more than {MAX_CELLS} cells: split the dataset")
         key = cell_key(content_key, i)
         ciphertext = apply_stream(key, plaintext)
         hashes = plain_hash(key, plaintext) + key_hash(key)
-        index.append(len(ciphertext).to_bytes(2, "big") + hashes)
+        entries += len(ciphertext).to_bytes(2, "big") + hashes
         leaves.append(sha256(sha256(ciphertext).digest() + hashes).digest())
-        ciphertexts.append(ciphertext)
-    header = MAGIC + VERSION.to_bytes(4, "big") + len(cells).to_bytes(4, "big")
-    return Sealed(tree.root(leaves), len(cells), 0, b"".join([header, *index, *ciphertexts]))
+        write(ciphertext)
+    if not leaves:
+        raise RuleBroken(f"no cells: a payload has 1 to {MAX_CELLS}")
+    header = MAGIC + VERSION.to_bytes(4, "big") + len(leaves).to_bytes(4, "big")
+    return Index(tree.root(leaves), len(leaves), header + bytes(entries))
 
 
 def parse(data: bytes, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> Payload:
