@@ -29,6 +29,7 @@ from protocols.wei import parse_wei
 log = structlog.get_logger(__name__)
 
 MOST_MATCHES = 200
+TOLD = 3  # of the offers that meet a demand when it is posted
 
 
 class DemandDesk:
@@ -66,7 +67,11 @@ class DemandDesk:
         self._own = {row.demand: row.text for row in await self._store.all() if not row.withdrawn}
 
     async def post(self, text: str, domain: str, max_price_wei: int, until: int | None = None) -> Listed[Demand]:
-        """Publish the embedding of a want, with noise; its text stays in the journal. `until` is UTC seconds."""
+        """Publish the embedding of a want, with noise; its text stays in the journal. `until` is UTC seconds.
+
+        The nearest offers that are known already are told as events, as later ones will be. Raises RuleBroken,
+        BadIdentifier, WalletLocked.
+        """
         parse_domain(domain)
         parse_wei(str(max_price_wei))
         vector = perturb((await self._embedder.embed([text], query=True))[0], self._epsilon, self._dice)
@@ -81,9 +86,12 @@ class DemandDesk:
             created_at=now,
             expires_at=until or now + self._lifetime_s,
         )
-        item = await self._gossip.announce(demands.KIND, encode(body), domain)
-        await self._store.add(item.id, text, domain, max_price_wei, now)
+        item = self._gossip.signed(demands.KIND, encode(body))
+        await self._store.add(item.id, text, domain, max_price_wei, now)  # first: what is told must be ours to withdraw
         self._own[item.id] = text
+        await self._gossip.retell(item.raw, demands.TOPIC, domain)
+        for match in (await self.matches(item.id))[:TOLD]:
+            self._tell(item.id, match)
         return Listed(item=item, body=body)
 
     async def wants(self, domain: str) -> Vectors | None:
@@ -139,5 +147,9 @@ class DemandDesk:
             wanted = self._catalog.get(id, Demand)
             if wanted is not None and meets(wanted.body, listed.body):
                 score = closeness(dequantise(wanted.body.vector), listed.body.sketch)
-                log.info("an offer meets a demand", demand=id, offer=listed.item.id, score=round(score, 4))
-                self._events.publish("matches", {"demand": id, "offer": listed.item.id, "score": score})
+                self._tell(id, Match(Listed(item=listed.item, body=listed.body), score))
+
+    def _tell(self, demand: str, match: Match) -> None:
+        offer = match.offer.item.id
+        log.info("an offer meets a demand", demand=demand, offer=offer, score=round(match.score, 4))
+        self._events.publish("matches", {"demand": demand, "offer": offer, "score": match.score})

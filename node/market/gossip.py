@@ -53,7 +53,6 @@ class Gossip:
         signer: Signer,
         context: Context,
         events: Events,
-        clock: Callable[[], int],
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -113,6 +112,12 @@ class Gossip:
 
     async def announce(self, kind: str, body: bytes, domain: str) -> Item:
         """Sign an item with the wallet, keep it, tell it. Raises when the wallet is locked or a rule is broken."""
+        item = self.signed(kind, body)
+        await self.retell(item.raw, KINDS[kind].topic, domain)
+        return item
+
+    def signed(self, kind: str, body: bytes) -> Item:
+        """An item of ours, checked and not told yet. Raises when the wallet is locked or a rule is broken."""
         item = sign_item(
             kind,
             body,
@@ -121,7 +126,7 @@ class Gossip:
             chain_id=self._context.chain_id,
             sign=self._signer.sign,
         )
-        await self.retell(item.raw, KINDS[kind].topic, domain)
+        self._catalog.examine(item.raw, self._wire.peer_id)
         return item
 
     async def retell(self, raw: bytes, topic: str, domain: str) -> None:

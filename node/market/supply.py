@@ -11,6 +11,7 @@ the cosine with a mean's direction does not: that is higher with everything.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 WAITING = 256  # demands; when more come at once the newest ones are looked at only when somebody asks
 LOOKED_AT = 50  # of the own records nearest to a want
+MOST_OFFERS = 16  # named, those with most of the records first
 COUNTED = 1_000  # of those nearest to many wants
 LEAST_RECORDS = 3  # one near record may be chance
 KEPT_SCALES = 16  # domains
@@ -48,14 +50,15 @@ COMMON_LEAST = 0.25  # cosine of unrelated texts: below, what they have in commo
 
 
 class Supply(msgspec.Struct, frozen=True):
-    """Own records that meet a want: how many of the nearest, how many of those stand in no offer, the best cosine; and
-    the nearest record, whether it meets the want or not.
+    """Own records that meet a want: how many of the nearest, how many of those stand in no offer, the best cosine, the
+    own open offers that hold the others; and the nearest record, whether it meets the want or not.
     """
 
     records: int = 0
     unoffered: int = 0
     score: float = 0.0
     nearest: str = ""
+    offers: list[str] = []
 
 
 class Measured(msgspec.Struct, frozen=True, eq=False):
@@ -116,8 +119,8 @@ class SupplyDesk:
         task_status.started()
         async for listed in self._receive:
             found = await self.of(listed.body)
-            if found.unoffered >= LEAST_RECORDS:
-                log.info("own records meet a want", demand=listed.item.id, records=found.unoffered)
+            if found.records >= LEAST_RECORDS:
+                log.info("own records meet a want", demand=listed.item.id, unoffered=found.unoffered)
                 self._events.publish(
                     "matches", {"demand": listed.item.id, "domain": listed.body.domain, **msgspec.to_builtins(found)}
                 )
@@ -138,9 +141,14 @@ class SupplyDesk:
         focus = float(np.linalg.norm(mean))
         hits = await self._shard.search(mean / np.float32(max(focus, 1e-9)), limit=limit, where=own)
         near = [hit for hit in hits if hit.score * focus >= least]
-        unoffered = sum(self._offers.offer_of(hit.record.id) is None for hit in near)
-        best = max((hit.score * focus for hit in near), default=0.0)
-        return Supply(len(near), unoffered, best, hits[0].record.id if hits else "")
+        shelves = Counter(self._offers.offer_of(hit.record.id) for hit in near)
+        return Supply(
+            records=len(near),
+            unoffered=shelves.pop(None, 0),
+            score=max((hit.score * focus for hit in near), default=0.0),
+            nearest=hits[0].record.id if hits else "",
+            offers=[offer for offer, _ in shelves.most_common(MOST_OFFERS) if offer],
+        )
 
     async def measured(self, domain: str) -> Measured:
         """How near texts of a domain are to one another, as the own records show it."""

@@ -18,6 +18,7 @@ from protocols.offers.offer import MAX_DIM, check_context, check_lifetime
 from protocols.wei import Wei
 
 KIND = "demand"
+TOPIC = "demands"
 
 
 class Demand(Message, frozen=True, kw_only=True):

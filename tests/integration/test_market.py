@@ -156,14 +156,16 @@ async def test_a_want_is_held_against_records_that_are_on_no_offer_yet(place: Pl
                 event = await anext(aiter(matches))
         assert event.data["demand"] == want.item.id
         assert event.data["unoffered"] == event.data["records"] >= 3
-        await meet(alice, bob, place)
+        assert event.data["offers"] == []
+        offer = await meet(alice, bob, place)
         await heard(alice, want.item.id, Demand)
-        with alice.events.subscribe(["matches"]) as matches:
+        with alice.events.subscribe(["matches"]) as matches, bob.events.subscribe(["matches"]) as met:
             again = await bob.demands.post(TEXTS[7], "fashion", 2_000 * TOKENS)
-            await heard(alice, again.item.id, Demand)
-            with trio.move_on_after(0.3) as waited:
-                await anext(aiter(matches))
-        assert waited.cancelled_caught, "what is on offer is found there"
+            with trio.fail_after(10):
+                event, at_home = await anext(aiter(matches)), await anext(aiter(met))
+        assert event.data["demand"] == again.item.id
+        assert (event.data["unoffered"], event.data["offers"]) == (0, [offer]), "what is on offer is found there"
+        assert (at_home.data["demand"], at_home.data["offer"]) == (again.item.id, offer), "it was known already"
 
 
 async def test_only_who_paid_rates_is_rewarded_once_and_moves_the_price(place: Place) -> None:
