@@ -59,7 +59,7 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
     store, publications = CatalogStore(base.journal), Publications(base.journal)
     space = Space(carriage.embedder.model_id, carriage.embedder.dim)
     catalog = Catalog(store, base.context, now, space=space)
-    gossip = Gossip(catalog, store, carriage.network, base.wallet, base.context, base.events, now)
+    gossip = Gossip(catalog, store, carriage.network, base.wallet, base.context, base.events)
     offers = Offers(
         shard=carriage.shard,
         blocks=carriage.blocks,

@@ -249,7 +249,7 @@ async def run(plan: Plan) -> None:
         await catalog.load()
         network = await stack.enter_async_context(open_network(options, seed(plan.name), memory=Peers(journal)))
         blocks = await stack.enter_async_context(open_embedded(folder / "blocks", network))
-        gossip = Gossip(catalog, store, network, Purse(plan.number), context, EventBus(), clock)
+        gossip = Gossip(catalog, store, network, Purse(plan.number), context, EventBus())
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(gossip.serve)
         for domain in plan.domains:

@@ -222,7 +222,7 @@ async def open_trader(
         space = Space(embedder.model_id, embedder.dim)
         catalog = Catalog(catalog_store, context, _now, space=space)
         await catalog.load()
-        gossip = Gossip(catalog, catalog_store, wire, account, context, events, _now)
+        gossip = Gossip(catalog, catalog_store, wire, account, context, events)
         offers = Offers(
             shard=shard, blocks=pantry, chain=chain, transactor=transactor, store=publications, catalog=catalog,
             gossip=gossip, context=context, policy=OfferPolicy(ttl_s=3_600, open_sales=3), events=events, clock=_now,

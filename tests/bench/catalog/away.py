@@ -17,7 +17,7 @@ from node.market.kinds import Context
 from node.observe.events import EventBus
 from tests.bench.catalog.full import opened
 from tests.support.crowd import DOMAINS
-from tests.support.items import CHAIN_ID, NETWORK, NOW, Purse
+from tests.support.items import CHAIN_ID, NETWORK, Purse
 from tests.support.network import member
 
 RAW = "/schwung/bench/raw/1"
@@ -47,7 +47,7 @@ async def stand(stack: AsyncExitStack, path: Path, name: str) -> tuple[Catalog, 
     store, catalog = opened(journal)
     await catalog.load()
     wire = Counted(await stack.enter_async_context(member(name)))
-    gossip = Gossip(catalog, store, wire, Purse(9), Context(NETWORK, CHAIN_ID), EventBus(), lambda: NOW)  # type: ignore[arg-type]
+    gossip = Gossip(catalog, store, wire, Purse(9), Context(NETWORK, CHAIN_ID), EventBus())  # type: ignore[arg-type]
     nursery = await stack.enter_async_context(trio.open_nursery())
     stack.callback(nursery.cancel_scope.cancel)
     await nursery.start(gossip.serve)

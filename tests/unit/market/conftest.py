@@ -30,7 +30,7 @@ class Stall:
         self.context = Context(NETWORK, CHAIN_ID)
         self.events = EventBus()
         self.catalog = Catalog(store, self.context, lambda: self.now, space=Space(an_offer().model_id, DIM))
-        self.gossip = Gossip(self.catalog, store, wire, purse, self.context, self.events, lambda: self.now)
+        self.gossip = Gossip(self.catalog, store, wire, purse, self.context, self.events)
 
 
 OpenStall = Callable[[PeerId, int], AbstractAsyncContextManager[Stall]]

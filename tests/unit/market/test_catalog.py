@@ -263,6 +263,16 @@ async def test_a_full_catalogue_takes_from_those_who_hold_most_what_expires_firs
         assert len(shelf.rows()) == 13
 
 
+async def test_our_own_items_make_room_for_nobody(shelf: Shelf) -> None:
+    own = [offered(n, purse=3, peer=BOB) for n in range(1, 5)]
+    async with shelf.open(Limits(items=4)) as catalog:
+        catalog.never_evict(BOB)
+        await take(catalog, *own)
+        with pytest.raises(CatalogFull):
+            await take(catalog, offered(9, purse=4))
+        await shelf.holds(*own)
+
+
 async def test_many_large_items_do_not_fill_the_disk(shelf: Shelf) -> None:
     size = len(offered(1).raw)
     async with shelf.open(Limits(size_bytes=10 * size)) as catalog:
