@@ -46,7 +46,7 @@ __all__ = ["Catalog", "Listed", "Space", "Wanted"]
 
 log = structlog.get_logger(__name__)
 
-LOOKED_AT = 16  # candidates by their mean for each offer that is shown
+LOOKED_AT, LOOKED_AT_MOST = 16, 500  # candidates by their mean for each offer that is shown; besides those shown
 READ_AT_ONCE = 500
 AT_ONE_GO = 25  # entries between two checkpoints: 1 ms
 EXAMINED = 512  # the gossip validator and the reader see the same bytes within milliseconds
@@ -278,11 +278,11 @@ class Catalog:
     ) -> list[tuple[Listed[Offer], float]]:
         """The open offers of an embedding model nearest to a query, best first, with their cosines.
 
-        Exact among `LOOKED_AT` times as many candidates, chosen by their means (tests/bench/catalog.py: what that
-        misses). Of another space than ours the newest are the candidates.
+        Exact among `LOOKED_AT` times as many candidates, chosen by their means (`python -m tests.bench.catalog` says
+        what that misses). Of another space than ours the newest are the candidates.
         """
         meant, atlas = msgspec.structs.replace(wanted, model_id=model_id), self._inventory.atlas
-        most, now = count * LOOKED_AT, self._clock()
+        most, now = count + min(count * (LOOKED_AT - 1), LOOKED_AT_MOST), self._clock()
         if Space(model_id, len(vector)) == self._space:
             ids = await self._in_thread(atlas.nearest, vector, most, meant, now)
         else:
