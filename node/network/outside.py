@@ -23,6 +23,7 @@ from node.network.errors import NetworkError
 from node.network.links import Links
 from node.network.options import NetworkOptions
 from node.network.peers import Peer, PeerBook
+from node.network.private import fingerprint
 from node.network.reachability import Asks, Reachability
 from node.network.relay import RelayService
 from node.network.reservations import Reservations
@@ -48,6 +49,7 @@ class Standing(msgspec.Struct, frozen=True):
     relays: tuple[PeerId, ...]
     relayed_peers: int
     serving: dict[str, int]
+    private_network: str = ""  # the fingerprint of its key
 
 
 class Outside:
@@ -86,6 +88,7 @@ class Outside:
         )
         self.reservations = Reservations(me, links, book, self._wants_relays, self._change)
         self._use_relays = options.use_relays
+        self._fingerprint = fingerprint(options.private_key) if options.private_key else ""
         self._circuits = Circuits(
             host, links, meet=meet, reserved=self.reservations.__contains__, key=options.private_key
         )
@@ -114,6 +117,7 @@ class Outside:
             relays=self.reservations.relays,
             relayed_peers=sum(bool(self._links.relays(peer.peer)) for peer in self._book.all()),
             serving={"reservations": relay.reservations, "circuits": relay.circuits} if relay else {},
+            private_network=self._fingerprint,
         )
 
     async def run(self, nursery: trio.Nursery) -> None:

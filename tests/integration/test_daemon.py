@@ -105,6 +105,17 @@ def test_a_port_in_use_is_one_sentence(devnet: Devnet) -> None:
     assert "Traceback" not in words
 
 
+def test_a_network_key_that_cannot_be_used_is_one_sentence(devnet: Devnet, tmp_path: Path) -> None:
+    devnet.places.node("secretive").create()
+    (tmp_path / "swarm.key").write_text("0123456789abcdef" * 4)
+    second = start_again(devnet, "secretive", "--set", f"network.private_key={tmp_path / 'swarm.key'}")
+    _, error = second.communicate(timeout=60)
+    assert second.returncode == 1
+    assert "swarm.key: not three lines: /key/swarm/psk/1.0.0/, /base16/, 64 hex digits" in error
+    assert "openssl rand" in error
+    assert "Traceback" not in error
+
+
 def test_a_chain_that_is_gone_is_one_sentence(devnet: Devnet) -> None:
     devnet.places.node("lonely").create()
     second = start_again(devnet, "lonely", "--set", "chain.rpc=http://127.0.0.1:1")

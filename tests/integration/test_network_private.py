@@ -30,6 +30,7 @@ async def test_members_of_a_private_network_talk() -> None:
         async def echo(_peer: PeerId, body: bytes) -> bytes:
             return body
 
+        assert alice.standing.private_network == bob.standing.private_network != ""
         bob.serve("/test/echo/1", echo, max_request_bytes=4 << 20)
         await meet(alice, bob)
         body = bytes(range(256)) * 8_192
