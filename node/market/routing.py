@@ -137,7 +137,8 @@ def expected_hits(
         t = (low + high) / 2
         low, high = (t, high) if above(t).sum() + (scores > t).sum() > wanted else (low, t)
     hits = np.bincount(owner, weights=above(high), minlength=len(shelves.peers))
-    return {peer: float(hits[index]) for index, peer in enumerate(shelves.peers) if index not in done}
+    # A sketch of one point promises all its records at once; more than are wanted nobody can add.
+    return {peer: min(float(hits[index]), wanted) for index, peer in enumerate(shelves.peers) if index not in done}
 
 
 def choose(expected: Mapping[PeerId, float], trust: Mapping[PeerId, float], *, most: int, least: float) -> list[PeerId]:

@@ -136,6 +136,7 @@ class Search:
                 self._trust.came(peer, expected, sum(whose == peer for whose, _, _ in best))
             else:
                 self._trust.silent(peer)
+        self._trust.rested(asking.expected)
         items, paid_wei = await self._opened(asking, best, budget_wei)
         await self._audit(asking, items)
         return SearchResult(items=items, asked=len(asking.expected), answered=len(asking.answers), paid=str(paid_wei))

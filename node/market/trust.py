@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from protocols.ids import PeerId
 
 KEPT = 1_024  # peers; the one not met for longest is forgotten first
 MEMORY = 0.8  # of the factor stays at every reply: about the last five count
-LOWEST, HIGHEST = 0.05, 1.5  # never so low that a peer could not win it back
+LOWEST, HIGHEST = 0.01, 1.5  # times all that may be wanted, the lowest is less than what anybody is asked for
+BROKEN = 2.0  # hits, of which none came: no chance, but a sketch of what is not there
+REST = 1.01  # at every search without him: who lied is asked again now and then, and can win it back
 
 # A record's score against that of its preview, on multilingual-e5-small: honest ones differ by 0.013 (standard
 # deviation), while a text of any other record lies two thirds of the way to what records score at random.
@@ -31,7 +33,17 @@ class Trust:
 
     def came(self, peer: PeerId, expected: float, hits: int) -> None:
         """A peer that was expected to hold `expected` of the best hits held `hits`."""
-        self._note(peer, MEMORY * self._of(peer) + (1 - MEMORY) * (hits + 0.5) / (expected + 0.5))
+        if not hits and expected >= BROKEN:
+            self._note(peer, self._of(peer) / 2)
+            return
+        factor = MEMORY * self._of(peer) + (1 - MEMORY) * (hits + 0.5) / (expected + 0.5)
+        self._note(peer, factor if hits else min(factor, self._of(peer)))  # nothing raises who brought nothing
+
+    def rested(self, asked: Container[PeerId]) -> None:
+        """A search went by that asked others."""
+        for peer, factor in self._factors.items():
+            if factor < 1 and peer not in asked:
+                self._factors[peer] = min(1.0, factor * REST)
 
     def silent(self, peer: PeerId) -> None:
         """Who was asked and did not answer may be gone: others are asked first for a while."""
