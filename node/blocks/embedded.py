@@ -40,7 +40,7 @@ from node.blocks.payloads import Payload
 from node.blocks.room import Room
 from node.blocks.serving import Serving
 from node.blocks.shares import Shares
-from node.blocks.sources import key_of, sources
+from node.blocks.sources import key_of, search_beside, sources
 from node.blocks.store import BlockStore
 from node.blocks.taking import Keeper
 from node.blocks.transfer import Transfer
@@ -239,7 +239,7 @@ class EmbeddedBlocks:
             raise NotFound(f"{root} is not here, and there is no network")
         asked = 0
         liars: set[PeerId] = set()
-        async with aclosing(sources(self._network.dht, root, providers, max_bytes)) as rounds:
+        async with aclosing(sources(self._network.dht, root, providers)) as rounds:
             async for some in rounds:
                 asked += len(some)
                 if found := await self._bring_from(root, some, liars, max_bytes):
@@ -255,7 +255,7 @@ class EmbeddedBlocks:
         keeper = Keeper(self._begin, self._keep, self._keep_single, self._room)
         transfer = Transfer(self._network, root, max_bytes, keeper, self._store.payloads.find(root))
         try:
-            await transfer.run(providers)
+            await transfer.run(providers, search_beside(self._network.dht, root, max_bytes))
         except NotCanonical as err:
             log.debug("left to bitswap", root=root, reason=str(err))
         liars |= transfer.liars

@@ -1,15 +1,17 @@
 """Who is asked for a content: those whom the caller names, and those who say in the DHT that they have it.
 
-A small content is asked for where it must be, and searched for only when it is not there. For a large one the search
-comes first: it costs a fraction of the transfer, and several providers carry faster than one.
+A content is asked for where it must be, and searched for when it is not there. A large one is searched for all the
+same, beside its transfer: several providers carry faster than one.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 from typing import Protocol
 
 from node.blocks.cids import cid_bytes
+from node.blocks.transfer import Search
 from protocols.ids import Cid, PeerId
 
 LARGE_BYTES = 8 << 20
@@ -33,13 +35,18 @@ def key_of(root: Cid) -> bytes:
     return cid_bytes(root)[2:]
 
 
-async def sources(finder: Finder, root: Cid, named: Sequence[PeerId], size_bytes: int) -> AsyncGenerator[list[PeerId]]:
+async def sources(finder: Finder, root: Cid, named: Sequence[PeerId]) -> AsyncGenerator[list[PeerId]]:
     """Providers in rounds: the next round is for when the content did not come from the last one."""
     asked = dict.fromkeys(named)
-    if size_bytes >= LARGE_BYTES:
-        asked.update(dict.fromkeys(await finder.providers(key_of(root), limit=MOST, timeout_s=FIRST_SEARCH_S)))
     if asked:
         yield list(asked)
     more = await finder.providers(key_of(root), limit=MOST, timeout_s=LAST_SEARCH_S)
     if new := [peer for peer in more if peer not in asked]:
         yield new
+
+
+def search_beside(finder: Finder, root: Cid, size_bytes: int) -> Search | None:
+    """A search for more providers of a large content, while the first ones carry it."""
+    if size_bytes < LARGE_BYTES:
+        return None
+    return partial(finder.providers, key_of(root), limit=MOST, timeout_s=FIRST_SEARCH_S)

@@ -11,7 +11,7 @@ nothing is left to ask for, a run that somebody else is slow with is asked for a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -44,6 +44,8 @@ from protocols.payload import (
     Opened,
 )
 
+Search = Callable[[], Awaitable[Sequence[PeerId]]]
+
 log = structlog.get_logger(__name__)
 
 PROVIDERS = 4  # at once
@@ -73,15 +75,17 @@ class Transfer:
     def complete(self) -> bool:
         return self._single or (self._work is not None and self._work.done)
 
-    async def run(self, providers: Sequence[PeerId]) -> None:
-        """Ask the providers until it is complete or none of them is any use.
+    async def run(self, providers: Sequence[PeerId], search: Search | None = None) -> None:
+        """Ask the providers until it is complete or none of them is any use; those that a search finds join them.
 
         Raises TooLarge, BadBlock (NotCanonical) for what the content itself is, StoreFull.
         """
-        waiting = deque(dict.fromkeys(providers))
+        known = dict.fromkeys(providers)
+        waiting, asking = deque(known), 0
         trouble: list[Exception] = []
 
-        async def serve_from_next(nursery: trio.Nursery) -> None:
+        async def ask_next(nursery: trio.Nursery) -> None:
+            nonlocal asking
             try:
                 while waiting and not self.complete:
                     await self._use(waiting.popleft())
@@ -90,10 +94,20 @@ class Transfer:
             except Exception as err:  # the content's own trouble ends all; raised below without the nursery's wrapping
                 trouble.append(err)
                 nursery.cancel_scope.cancel()
+            asking -= 1
+
+        def begin(nursery: trio.Nursery) -> None:
+            nonlocal asking
+            for _ in range(min(PROVIDERS - asking, len(waiting))):
+                asking += 1
+                nursery.start_soon(ask_next, nursery)
 
         async with trio.open_nursery() as nursery:
-            for _ in range(min(PROVIDERS, len(waiting))):
-                nursery.start_soon(serve_from_next, nursery)
+            begin(nursery)
+            if search is not None:
+                found = [peer for peer in await search() if peer not in known]
+                waiting.extend(found)
+                begin(nursery)
         if trouble and not self.complete:
             raise trouble[0]
 

@@ -16,6 +16,8 @@ from node.blocks.payloads import Payload
 from node.blocks.room import SHARED_RUNS
 from node.blocks.serving import Allowances
 from node.blocks.store import BlockStore
+from node.blocks.taking import Keeper
+from node.blocks.transfer import Transfer
 from node.network import Dialogue, Network, NetworkError
 from protocols.codec import decode, encode
 from protocols.framing import frame
@@ -127,6 +129,46 @@ async def test_several_providers_share_the_work(alice: Network, bob: Network, ca
         assert first.serving.sent_bytes > 5 * MB
         assert second.serving.sent_bytes > 5 * MB
         assert first.serving.sent_bytes + second.serving.sent_bytes < len(data) + MB
+
+
+async def test_who_is_found_meanwhile_joins_in(alice: Network, bob: Network, carol: Network, tmp_path: Path) -> None:
+    """The first one has nothing; the search ends only when that is known, and who is found brings all of it."""
+    data = some(3 * MB)
+    async with (
+        open_embedded(tmp_path / "a", alice),
+        open_embedded(tmp_path / "b", bob) as theirs,
+        open_embedded(tmp_path / "c", carol) as mine,
+    ):
+        await meet(carol, alice, bob)
+        cid = await theirs.add(data)
+        keeper = Keeper(mine._begin, mine._keep, mine._keep_single, mine._room)
+        transfer = Transfer(carol, cid, len(data), keeper, None)
+
+        async def search() -> list[PeerId]:
+            await trio.sleep(0.3)
+            return [alice.peer_id, bob.peer_id]
+
+        with trio.fail_after(20):
+            await transfer.run([alice.peer_id], search)
+        assert transfer.complete
+        assert theirs.serving.sent_bytes >= len(data)
+
+
+async def test_a_search_that_takes_its_time_holds_up_nobody(alice: Network, bob: Network, tmp_path: Path) -> None:
+    data = some(MB)
+    async with open_embedded(tmp_path / "a", alice) as theirs, open_embedded(tmp_path / "b", bob) as mine:
+        await meet(alice, bob)
+        cid = await theirs.add(data)
+        keeper = Keeper(mine._begin, mine._keep, mine._keep_single, mine._room)
+        transfer = Transfer(bob, cid, len(data), keeper, None)
+
+        async def search() -> list[PeerId]:
+            await trio.sleep_forever()
+            raise AssertionError
+
+        with trio.fail_after(20):
+            await transfer.run([alice.peer_id], search)
+        assert transfer.complete
 
 
 async def test_a_transfer_goes_on_with_another_provider_when_one_vanishes(
