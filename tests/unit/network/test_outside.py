@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -102,6 +103,7 @@ class Scripted:
         self.written = bytearray()
         self.ended = ""
         self.muxed_conn = None
+        self.muxed_stream = SimpleNamespace()
 
     async def read(self, n: int) -> bytes:
         await trio.lowlevel.checkpoint()
