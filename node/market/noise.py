@@ -16,11 +16,23 @@ import numpy as np
 from node.market.sketch import Vectors
 
 
-def perturb(vector: Vectors, epsilon: float, dice: random.Random) -> Vectors:
-    """A unit vector near `vector` (dim,); 0 stands for no noise. `dice` must not be predictable."""
+def noisy(vector: Vectors, epsilon: float, dice: random.Random) -> Vectors:
+    """A vector (dim,) of any length with noise on it. `dice` must not be predictable."""
     if not epsilon:
         return vector
     direction = np.array([dice.gauss(0, 1) for _ in vector])
     length = dice.gammavariate(len(vector), 1 / epsilon)
-    noisy = vector + direction * (length / np.linalg.norm(direction))
-    return np.asarray(noisy / np.linalg.norm(noisy), np.float32)
+    return np.asarray(vector + direction * (length / np.linalg.norm(direction)), np.float32)
+
+
+def added(dim: int, epsilon: float) -> float:
+    """By how much noise makes the square of a vector's length longer, on average: the second moment of its length."""
+    return dim * (dim + 1) / epsilon**2 if epsilon else 0.0
+
+
+def perturb(vector: Vectors, epsilon: float, dice: random.Random) -> Vectors:
+    """A unit vector near `vector` (dim,); 0 stands for no noise. `dice` must not be predictable."""
+    if not epsilon:
+        return vector
+    moved = noisy(vector, epsilon, dice)
+    return np.asarray(moved / np.linalg.norm(moved), np.float32)

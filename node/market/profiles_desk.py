@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
-import numpy as np
 import structlog
 import trio
 
@@ -179,7 +178,7 @@ class ProfileDesk:
         return proven
 
     async def _need(self, domain: str, cluster: Cluster, measured: Measured) -> Need:
-        least = measured.bar(float(np.linalg.norm(cluster.mean)))
+        least = measured.bar(cluster.focus)
         return Need(
             weight=round(cluster.weight, 3),
             wants=cluster.wants,

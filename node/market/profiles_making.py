@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from node.market.noise import perturb
+from node.market.noise import noisy
 from node.market.regions import partition
 from node.market.sketch import Vectors, quantise
 from protocols.profile.messages import Want
@@ -27,6 +27,7 @@ from protocols.quality import PPM
 
 FLOOR = 5  # wants behind a centroid; offices of statistics publish no cell of fewer than three to ten persons
 MOST = 16  # centroids, as in an offer's sketch
+MOST_LENGTH = 1_000_000_000  # ppm, as the message has it
 DIGITS = 2  # of a price: a rare exact one would name the demand it was taken from
 
 
@@ -59,11 +60,11 @@ def _distinct(wanted: Sequence[Wanted]) -> list[Wanted]:
 
 
 def _centroid(vectors: Vectors, wanted: Sequence[Wanted], epsilon: int, dice: random.Random) -> Want:
-    mean = vectors.mean(axis=0)
+    mean = noisy(vectors.mean(axis=0), float(epsilon * len(vectors)), dice)
     return Want(
-        vector=quantise(perturb(mean, float(epsilon * len(vectors)), dice)),
+        vector=quantise(mean),
         wants=len(vectors),
-        focus=0 if epsilon else int(min(1.0, float(np.linalg.norm(mean))) * PPM),
+        length=min(MOST_LENGTH, max(1, int(np.linalg.norm(mean) * PPM))),
         max_price_wei=str(usual_price([one.max_price_wei for one in wanted if one.max_price_wei is not None])),
     )
 

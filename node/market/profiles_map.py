@@ -9,11 +9,13 @@ this chain, and two profiles with a centroid in common, to the byte, are a copy 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import numpy as np
 
+from node.market.noise import added
 from node.market.sketch import Vectors, closeness, dequantise
 from node.market.supply import OF_WANTS, Measured
 from protocols.ids import Address, PeerId
@@ -34,13 +36,14 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Cluster(msgspec.Struct, frozen=True, eq=False):
-    """A want that several may share, as the mean of theirs (dim,).
+    """A want that several may share, as the mean of theirs (dim,), with its noise; `focus` is its length without.
 
     `weight`: the voices for it; `wants`: what they say stands behind it; `max_price_wei`: what half of them, by weight,
     would pay at most, of those that name a price.
     """
 
     mean: Vectors
+    focus: float
     weight: float
     wants: int
     consumers: int
@@ -49,10 +52,13 @@ class Cluster(msgspec.Struct, frozen=True, eq=False):
 
 
 class _Part(msgspec.Struct, frozen=True, eq=False):
-    """A centroid of one profile, as the mean it was, with its share of that consumer's voice."""
+    """A centroid of one profile, with its share of that consumer's voice; `noise`: what the square of its mean's length
+    is longer by.
+    """
 
     consumer: Address
     mean: Vectors
+    noise: float
     voice: float
     wants: int
     price_wei: int
@@ -75,20 +81,20 @@ def want_map(
 ) -> list[Cluster]:
     """The clusters of want, heaviest first; `measured` is the embedding model's scale."""
     parts = sorted(
-        (part for one in singles(told) for part in _parts(one, measured, min(1.0, trust.get(one.peer, 1.0)))),
+        (part for one in singles(told) for part in _parts(one, min(1.0, trust.get(one.peer, 1.0)))),
         key=lambda part: (-part.voice, part.consumer),
     )
     groups: list[list[_Part]] = []
-    means: list[Vectors] = []
+    merged: list[_Part] = []
     for part in parts:
-        place = _place(part.mean, means, measured)
+        place = _place(part, merged, measured)
         if place is None:
             groups.append([part])
-            means.append(part.mean)
+            merged.append(part)
         else:
             groups[place].append(part)
-            means[place] = _mean(groups[place])
-    clusters = [_cluster(group, mean, proven) for group, mean in zip(groups, means, strict=True)]
+            merged[place] = _merged(groups[place])
+    clusters = [_cluster(group, whole, proven) for group, whole in zip(groups, merged, strict=True)]
     return sorted(clusters, key=lambda cluster: -cluster.weight)
 
 
@@ -108,12 +114,23 @@ def nearness(told: Told, demands: Sequence[Vectors]) -> float:
     return float(np.mean([closeness(vector, centroids) for vector in demands])) if centroids else -1.0
 
 
-def _parts(one: Told, measured: Measured, voice: float) -> list[_Part]:
+def mean_of(want: Want) -> Vectors:
+    """The mean that a centroid was made of, with its noise (dim,)."""
+    return dequantise(want.vector) * np.float32(want.length / PPM)
+
+
+def focus_of(mean: Vectors, noise: float) -> float:
+    """The length of a mean without its noise, as far as it can be told."""
+    return math.sqrt(max(0.0, float(mean @ mean) - noise))
+
+
+def _parts(one: Told, voice: float) -> list[_Part]:
     whole = size(one.profile)
     return [
         _Part(
             consumer=one.consumer,
-            mean=mean_of(want, measured),
+            mean=mean_of(want),
+            noise=added(len(want.vector), float(one.profile.epsilon * want.wants)),
             voice=voice * want.wants / whole,
             wants=want.wants,
             price_wei=parse_wei(want.max_price_wei),
@@ -122,32 +139,31 @@ def _parts(one: Told, measured: Measured, voice: float) -> list[_Part]:
     ]
 
 
-def mean_of(want: Want, measured: Measured) -> Vectors:
-    """The mean that a centroid was made of; where noise has hidden its length, an estimate."""
-    direction = dequantise(want.vector)
-    return direction * np.float32(want.focus / PPM if want.focus else measured.focus(direction))
-
-
-def _place(mean: Vectors, means: Sequence[Vectors], measured: Measured) -> int | None:
+def _place(part: _Part, merged: Sequence[_Part], measured: Measured) -> int | None:
     """The group that a centroid has most to do with; None when it has to do with none."""
-    if not means:
+    if not merged:
         return None
-    table = np.stack(means)
-    focus = np.sqrt((np.square(table).sum(axis=1) + float(mean @ mean)) / 2)
-    above = table @ mean - np.array([measured.bar(float(one), OF_WANTS) for one in focus])
+    own = focus_of(part.mean, part.noise) ** 2
+    focus = [((own + focus_of(one.mean, one.noise) ** 2) / 2) ** 0.5 for one in merged]
+    above = np.stack([one.mean for one in merged]) @ part.mean - [measured.bar(one, OF_WANTS) for one in focus]
     best = int(above.argmax())
     return best if above[best] >= 0 else None
 
 
-def _mean(group: Sequence[_Part]) -> Vectors:
+def _merged(group: Sequence[_Part]) -> _Part:
+    """A group as one centroid: its mean by the voices, in which noise averages out."""
     whole = sum(part.voice for part in group)
-    return np.asarray(sum(part.mean * np.float32(part.voice / whole) for part in group), np.float32)
+    shares = [part.voice / whole for part in group]
+    mean = sum(part.mean * np.float32(share) for part, share in zip(group, shares, strict=True))
+    noise = sum(part.noise * share**2 for part, share in zip(group, shares, strict=True))
+    return msgspec.structs.replace(group[0], mean=np.asarray(mean, np.float32), noise=noise)
 
 
-def _cluster(group: Sequence[_Part], mean: Vectors, proven: Collection[Address]) -> Cluster:
+def _cluster(group: Sequence[_Part], whole: _Part, proven: Collection[Address]) -> Cluster:
     consumers = {part.consumer for part in group}
     return Cluster(
-        mean=mean,
+        mean=whole.mean,
+        focus=focus_of(whole.mean, whole.noise),
         weight=sum(part.voice for part in group),
         wants=sum(part.wants for part in group),
         consumers=len(consumers),

@@ -46,7 +46,6 @@ KEPT_SCALES = 16  # domains
 OF_RECORDS, OF_WANTS = 1 / 3, 1 / 2
 LEAST_WAY = 0.15  # of the way to what only one of a hundred unrelated pairs reaches
 SAMPLED = 256  # own records held against all wants, to know what chance is
-COMMON_LEAST = 0.25  # cosine of unrelated texts: below, what they have in common is too little to measure by
 
 
 class Supply(msgspec.Struct, frozen=True):
@@ -62,12 +61,9 @@ class Supply(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True, eq=False):
-    """The scale of closeness among some texts, the unit vector of what all of them have in common (dim,), and some of
-    their vectors.
-    """
+    """The scale of closeness among some texts, and some of their vectors."""
 
     scale: Scale
-    common: Vectors
     sample: Vectors
 
     def bar(self, focus: float, way: float = OF_RECORDS) -> float:
@@ -86,20 +82,10 @@ class Measured(msgspec.Struct, frozen=True, eq=False):
         middle = min(self.scale.middle, float(np.median(self.sample @ np.stack(means).T)))
         return msgspec.structs.replace(self, scale=Scale(middle, self.scale.close))
 
-    def focus(self, direction: Vectors) -> float:
-        """How long the mean was whose direction this is: what all texts have in common is in the mean undiminished.
-
-        1 for a model in which unrelated texts have nothing in common.
-        """
-        along = float(direction @ self.common)
-        return min(1.0, self.scale.middle**0.5 / along) if self.scale.middle > COMMON_LEAST and along > 0 else 1.0
-
 
 def measure(vectors: Vectors) -> Measured:
     """Of (n, dim) unit vectors."""
-    mean = vectors.mean(axis=0) if len(vectors) else np.zeros(vectors.shape[1], np.float32)
-    common = np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
-    return Measured(measure_scale(vectors), common, vectors[:: max(1, len(vectors) // SAMPLED)])
+    return Measured(measure_scale(vectors), vectors[:: max(1, len(vectors) // SAMPLED)])
 
 
 class SupplyDesk:
@@ -138,14 +124,14 @@ class SupplyDesk:
         `least` is the mean cosine from which on a record counts.
         """
         own = Filter(domain=domain, origin="own")
-        focus = float(np.linalg.norm(mean))
-        hits = await self._shard.search(mean / np.float32(max(focus, 1e-9)), limit=limit, where=own)
-        near = [hit for hit in hits if hit.score * focus >= least]
+        length = float(np.linalg.norm(mean))
+        hits = await self._shard.search(mean / np.float32(max(length, 1e-9)), limit=limit, where=own)
+        near = [hit for hit in hits if hit.score * length >= least]
         shelves = Counter(self._offers.offer_of(hit.record.id) for hit in near)
         return Supply(
             records=len(near),
             unoffered=shelves.pop(None, 0),
-            score=max((hit.score * focus for hit in near), default=0.0),
+            score=max((hit.score * length for hit in near), default=0.0),
             nearest=hits[0].record.id if hits else "",
             offers=[offer for offer, _ in shelves.most_common(MOST_OFFERS) if offer],
         )

@@ -21,7 +21,6 @@ from protocols.codec import Message, decode
 from protocols.errors import RuleBroken
 from protocols.offers.offer import MAX_CENTROIDS, MAX_CLOCK_SKEW_S, MAX_DIM
 from protocols.profile.advert import Epsilon, Floor, Sources
-from protocols.quality import Ppm
 from protocols.voucher import Voucher
 from protocols.wei import Wei, parse_wei
 
@@ -38,15 +37,15 @@ Count = Annotated[int, Meta(ge=0, le=MAX_WANTS)]
 
 
 class Want(Message, frozen=True, kw_only=True):
-    """A centroid of wants: int8 components, how many wants stand behind it, and how closely.
+    """A centroid of wants, the mean of their unit vectors with its noise: a direction in int8 components, and `length`
+    in ppm, which says without noise how closely they stand together.
 
-    `focus` is the length of the mean of their unit vectors, 0 where noise forbids to tell; `max_price_wei` what half of
-    those that name a price would pay at most, to two digits, 0 when none names one.
+    `max_price_wei` is what half of those that name a price would pay at most, to two digits, 0 when none names one.
     """
 
     vector: Annotated[bytes, Meta(min_length=8, max_length=MAX_DIM)]
     wants: Annotated[int, Meta(ge=1, le=MAX_WANTS)]
-    focus: Ppm
+    length: Annotated[int, Meta(ge=1, le=1_000_000_000)]
     max_price_wei: Wei
 
 

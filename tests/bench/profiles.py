@@ -22,8 +22,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from node.market import profiles_making as making
+from node.market.noise import added
 from node.market.profiles_making import Wanted, summarise
-from node.market.profiles_map import mean_of
+from node.market.profiles_map import focus_of, mean_of
 from node.market.regions import partition
 from node.market.supply import Measured, measure
 from protocols.codec import encode
@@ -50,7 +51,6 @@ class Field:
         for number, rows in enumerate(partition(self.wants, TOPICS, WANTS // 2)):
             self.topic[rows] = number
         self.scales: list[Measured] = [measure(self.records[self.holder == n]) for n in range(PRODUCERS)]
-        self.whole = measure(self.records)
         dice = np.random.default_rng(SEED)
         self.consumers = [self._consumer(dice) for _ in range(CONSUMERS)]
 
@@ -73,14 +73,15 @@ class Field:
             votes += weight * np.bincount(self.holder[nearest], minlength=PRODUCERS)
         return float(self.held(later)[np.argsort(-votes)[: PRODUCERS // 5]].sum())
 
-    def counted(self, wants: Sequence[Want], later: np.ndarray) -> float:
+    def counted(self, wants: Sequence[Want], epsilon: int, later: np.ndarray) -> float:
         counts = np.zeros(PRODUCERS)
         for producer in range(PRODUCERS):
             own = self.records[self.holder == producer]
-            means = [mean_of(want, self.scales[producer]) for want in wants]
+            means = [mean_of(want) for want in wants]
             measured = self.scales[producer].against(means)
             for want, mean in zip(wants, means, strict=True):
-                counts[producer] += want.wants * (own @ mean >= measured.bar(float(np.linalg.norm(mean)))).sum()
+                focus = focus_of(mean, added(len(mean), float(epsilon * want.wants)))
+                counts[producer] += want.wants * (own @ mean >= measured.bar(focus)).sum()
         return float(np.corrcoef(_ranks(counts), _ranks(self.held(later)))[0, 1]) if counts.any() else 0.0
 
     def told(self, means: Sequence[np.ndarray], inside: np.ndarray, outside: np.ndarray) -> float:
@@ -106,14 +107,14 @@ def row(field: Field, name: str, epsilon: int) -> str:
     results, guessed, sizes, centroids = [], [], [], []
     for inside, later in field.consumers:
         wants = summarise([Wanted(vector) for vector in field.wants[inside]], epsilon, dice)
-        means = [mean_of(want, field.whole) for want in wants]
+        means = [mean_of(want) for want in wants]
         guessed += [int(np.argmax(field.wants @ mean)) in set(inside.tolist()) for mean in means]
         sizes.append(len(encode(wants)))
         centroids.append(len(wants))
         results.append(
             (
                 field.found(means, [want.wants for want in wants], later),
-                field.counted(wants, later),
+                field.counted(wants, epsilon, later),
                 field.told(means, inside, later),
             )
         )

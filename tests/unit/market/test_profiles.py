@@ -13,9 +13,10 @@ import pytest
 from node.journal import open_journal
 from node.journal.demands import Demands
 from node.journal.profiles import HISTORY_MOST, HISTORY_S, MAX_REPEATS, ProfileStore, Sale
+from node.market.noise import added
 from node.market.profiles import EDITION_S, Profiles
 from node.market.profiles_making import FLOOR, MOST, Wanted, summarise, usual_price
-from node.market.profiles_map import Told, invented, singles, want_map
+from node.market.profiles_map import Told, focus_of, invented, mean_of, singles, want_map
 from node.market.sketch import dequantise, quantise
 from node.market.supply import Measured, measure
 from node.refine.quality import Scale
@@ -29,8 +30,8 @@ from tests.unit.market.conftest import OpenStall, Stall
 DIM = 64
 DICE = random.Random(5)
 FLAT = Measured(
-    Scale(0.0, 0.4), np.zeros(DIM, np.float32), np.zeros((0, DIM), np.float32)
-)  # unrelated texts have nothing in common
+    Scale(0.0, 0.4), np.zeros((0, DIM), np.float32)
+)  # unrelated texts have nothing in common  # unrelated texts have nothing in common
 
 
 def topic(seed: int, count: int, spread: float = 0.5) -> np.ndarray:
@@ -80,11 +81,10 @@ def test_a_price_is_the_lower_median_to_two_digits() -> None:
     assert usual_price([10, 20]) == 10
 
 
-def test_noise_hides_the_length_and_is_shorter_the_more_wants_stand_behind_it() -> None:
+def test_noise_is_shorter_the_more_wants_stand_behind_it() -> None:
     few, many = wanted(topic(1, FLOOR)), wanted(topic(1, 12 * FLOOR))[: 2 * FLOOR - 1]
     plain = dequantise(summarise(few, 0, DICE)[0].vector)
     cosines = [float(dequantise(summarise(few, 40, DICE)[0].vector) @ plain) for _ in range(60)]
-    assert summarise(few, 40, DICE)[0].focus == 0
     mean = np.mean([one.vector for one in few], axis=0)
     length = DIM / (40 * FLOOR) / float(np.linalg.norm(mean))
     assert np.mean(cosines) == pytest.approx(1 / np.sqrt(1 + length**2), abs=0.03)
@@ -99,7 +99,7 @@ def told(name: str, *topics: np.ndarray, copies: int = 1, price: int = 10, epsil
     wants = [one for rows in topics for one in summarise([Wanted(v, price) for v in rows], epsilon, DICE)]
     profile = Profile(
         domain="d", model_id="m", sources=["demands"], epsilon=epsilon, floor=FLOOR, calls=0, updated_at=0,
-        wants=[Want(vector=w.vector, wants=w.wants * copies, focus=w.focus, max_price_wei=w.max_price_wei)
+        wants=[Want(vector=w.vector, wants=w.wants * copies, length=w.length, max_price_wei=w.max_price_wei)
                for w in wants],
     )  # fmt: skip
     return Told(Address(name), PeerId(f"peer-{name}"), profile)
@@ -144,19 +144,31 @@ def test_an_invented_profile_is_told_from_public_demands() -> None:
     assert not invented(liar, public[:2], usual), "two demands say nothing"
 
 
-def test_the_length_of_a_mean_is_estimated_where_noise_has_hidden_it() -> None:
-    dice = np.random.default_rng(3)
-    common = np.zeros(DIM)
-    common[0] = 3.0  # as E5 has it: all texts have much in common
-    rows = common + dice.standard_normal((400, DIM)) * 0.25
-    rows = np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
-    measured = measure(rows)
-    assert measured.scale.middle > 0.5
-    mean = rows[:8].mean(axis=0)
-    length = float(np.linalg.norm(mean))
-    assert measured.focus(mean / length) == pytest.approx(length, abs=0.03)
-    assert measured.scale.middle < measured.bar(0.0) < measured.bar(0.97) <= measured.scale.close
-    assert measured.bar(1.0, 1.0) == measured.scale.close
+def test_the_length_of_a_mean_is_told_from_that_of_its_noise() -> None:
+    rows, epsilon = topic(1, 40), 30
+    true = float(np.linalg.norm(rows[: 2 * FLOOR - 1].mean(axis=0)))
+    seen, told_lengths = [], []
+    for _ in range(200):
+        (one,) = summarise(wanted(rows[: 2 * FLOOR - 1]), epsilon, DICE)
+        seen.append(focus_of(mean_of(one), added(DIM, float(epsilon * one.wants))) ** 2)
+        told_lengths.append(one.length / PPM)
+    assert np.mean(told_lengths) > true, "the noise is at right angles to the mean, nearly"
+    assert np.mean(seen) == pytest.approx(true**2, abs=0.02)
+
+
+def test_the_bar_lies_between_chance_and_what_the_wants_have_to_do_with_one_another() -> None:
+    assert FLAT.scale.middle < FLAT.bar(0.0) < FLAT.bar(0.8) < FLAT.bar(0.9, 1.0) <= FLAT.scale.close
+
+
+def test_noise_averages_out_where_many_want_the_same() -> None:
+    dresses = topic(1, 200)
+    whole = [told(str(n), dresses[5 * n : 5 * n + 5], epsilon=40) for n in range(40)]
+    first = want_map(whole, FLAT, trust={}, proven=())[0]
+    alone = want_map(whole[:1], FLAT, trust={}, proven=())[0]
+    centre = dresses.mean(axis=0)
+    assert first.consumers > 10
+    cosines = [float(one.mean @ centre / np.linalg.norm(one.mean) / np.linalg.norm(centre)) for one in (first, alone)]
+    assert cosines[0] > cosines[1]
 
 
 def test_chance_is_measured_between_wants_and_records_where_all_records_are_alike() -> None:
@@ -324,4 +336,4 @@ def test_the_focus_is_the_length_of_the_mean() -> None:
     rows = topic(1, 9, spread=2.0)
     mean = rows.mean(axis=0)
     assert float(mean @ mean) == pytest.approx(float((rows @ rows.T).mean()), abs=1e-5)
-    assert int(min(1.0, float(np.linalg.norm(mean))) * PPM) == summarise(wanted(rows), 0, DICE)[0].focus
+    assert int(np.linalg.norm(mean) * PPM) == summarise(wanted(rows), 0, DICE)[0].length

@@ -84,7 +84,7 @@ def profile(data: bytes) -> object:
 def a_profile(dice: random.Random) -> bytes:
     """One that keeps the rules of the place it came to."""
     plain = decode(valid(Profile, dice), Profile, max_bytes=MOST)
-    wants = [Want(vector=bytes([n + 1] * 8), wants=plain.floor + n, focus=0, max_price_wei="7") for n in range(3)]
+    wants = [Want(vector=bytes([n + 1] * 8), wants=plain.floor + n, length=7, max_price_wei="7") for n in range(3)]
     return encode(replace(plain, domain="fashion", model_id="m", wants=wants, updated_at=NOW))
 
 

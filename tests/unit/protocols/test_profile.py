@@ -19,7 +19,7 @@ ADVERT = Advert(
     network=NETWORK, chain_id=CHAIN_ID, domain="fashion", model_id="m", price_wei="5", sources=["demands"], epsilon=0,
     floor=5, created_at=NOW, expires_at=NOW + 60,
 )  # fmt: skip
-WANT = Want(vector=bytes([127] * DIM), wants=5, focus=900_000, max_price_wei="7")
+WANT = Want(vector=bytes([127] * DIM), wants=5, length=900_000, max_price_wei="7")
 PROFILE = Profile(
     domain="fashion", model_id="m", sources=["demands"], epsilon=0, floor=5, wants=[WANT], calls=0, updated_at=NOW
 )
@@ -74,7 +74,7 @@ def test_a_profile_is_read_and_named_by_its_bytes() -> None:
         {"wants": [replace(WANT, vector=bytes(DIM))]},
         {"wants": [replace(WANT, vector=bytes([1] * (DIM + 1)))]},
         {"wants": [replace(WANT, max_price_wei=str(1 << 96))]},
-        {"wants": [replace(WANT, focus=1_000_001)]},
+        {"wants": [replace(WANT, length=0)]},
         {"wants": []},
         {"wants": [], "calls": 4},
         {"wants": [replace(WANT, vector=bytes([n + 1] * DIM)) for n in range(17)]},
