@@ -181,3 +181,19 @@ def test_the_trial_passes_and_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trial() == ""
     monkeypatch.setattr(pipes, "_crypt", lambda *_words: None)
     assert "did not go through" in trial()
+
+
+def test_pings_without_end_are_read_slowly_and_data_between_them_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipes, "FRAMES_BURST", 10.0)
+    monkeypatch.setattr(pipes, "FRAMES_PER_S", 100.0)
+    data = HEADER.pack(0, 0, 0, 5, 3) + b"abc"
+
+    async def main() -> float:
+        reader, muxer = inlet([sealed([PING, data] * 40)])
+        started = trio.current_time()
+        for _ in range(40):
+            assert await reader.read(HEADER.size) == PING
+        assert bytes(muxer.stream_buffers[5]) in (b"abc" * 39, b"abc" * 40)
+        return trio.current_time() - started
+
+    assert run(main) >= 0.25  # type: ignore[operator]  # thirty frames over the burst, at a hundred a second
