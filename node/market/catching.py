@@ -23,7 +23,7 @@ import trio
 
 from node.journal.catalog import CatalogStore
 from node.market.catalog import Catalog
-from node.market.comparing import Admit, Reading, Stock, WastesTime
+from node.market.comparing import Admit, NoneFit, Reading, Stock, WastesTime
 from node.market.ports import Wire
 from node.network.conduct import FALSE
 from node.network.errors import NetworkError
@@ -51,6 +51,7 @@ SETTLING_S = 2.0
 MOST_DOUBLINGS = 6
 CATCH_UP_RETRY_S = 5.0  # two that dial one another at once lose a connection, and what was asked on it
 WASTED_REST_S, LONGEST_REST_S = 60.0, 3_600.0  # who wastes our time, doubling; kept when he comes back as the same peer
+UNFIT_REST_S = 60.0  # when what he has may not be kept here: no room, or the chain is behind
 REMEMBERED = 1_024  # peers who are gone, for what they did
 CONCURRENCY = 8
 VISITS = 16  # neighbours read at once
@@ -149,10 +150,7 @@ class CatchUp:
         try:
             async with self._seats:
                 for domain in domains:
-                    reading = visit.readings.setdefault(domain, Reading(self._stock, peer, domain))
-                    again_s = await reading.read()
-                    settling_s = min(SETTLING_S * 2**visit.rounds, CATCH_UP_INTERVAL_S)
-                    visit.put_off([domain], min(settling_s, again_s))
+                    visit.put_off([domain], await self._read(peer, visit, domain))
                 visit.rounds = min(visit.rounds + 1, MOST_DOUBLINGS)
                 visit.fails = visit.wasted = 0
         except WastesTime as err:
@@ -168,6 +166,15 @@ class CatchUp:
             visit.busy = False
             self._asked.set()
             self._asked = trio.Event()
+
+    async def _read(self, peer: PeerId, visit: _Visit, domain: str) -> float:
+        """Seconds until the next time."""
+        reading = visit.readings.setdefault(domain, Reading(self._stock, peer, domain))
+        try:
+            again_s = await reading.read()
+        except NoneFit:
+            return UNFIT_REST_S
+        return min(SETTLING_S * float(2**visit.rounds), CATCH_UP_INTERVAL_S, again_s)
 
     async def _nodes(self, peer: PeerId, body: bytes) -> bytes:
         request = decode(body, TreeRequest, max_bytes=MAX_TREE_REQUEST_BYTES)

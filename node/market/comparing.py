@@ -41,15 +41,20 @@ from protocols.ids import Address, PeerId, item_id
 
 TIMEOUT_S = 15.0
 MAX_NODES = 32_768  # of one visit: a domain of 500,000 ids, or what one peer can make us read in one go
-MAX_DEALT_WITH = 4_096  # digests remembered of a neighbour and domain: 1 MB
+MAX_DEALT_WITH = 512  # digests remembered of a neighbour and domain, those of the largest parts: 100 kB
 WASTED_PAGES = 3  # with less than half of what was listed
+UNFIT_PAGES = 3  # of which more than half may not be kept here: there is no room, or the chain is behind
 SOON_S = 5.0  # when others were just asked for what is missing
 
 Admit = Callable[[Sequence[bytes], str], Awaitable[None]]  # of a domain
 
 
-class WastesTime(Exception):  # says what a neighbour does
+class WastesTime(Exception):
     """A neighbour listed what he does not have, or a tree that is none."""
+
+
+class NoneFit(Exception):
+    """Next to nothing of what a neighbour lists may be kept here now."""
 
 
 class Stock:
@@ -72,23 +77,29 @@ class Reading:
         self._dealt_with: dict[str, tuple[bytes, float]] = {}  # prefix -> his digest, until when it is good (UTC)
         self._nodes = 0
         self._wasted = 0
+        self._unfit = 0
         self._one_page = trio.Semaphore(1)  # is examined, one more may be on its way
 
     async def read(self) -> float:
         """Fetch what is missing here. Seconds until something is worth another look (inf: until he has news).
 
-        Raises NetworkError, ProtocolError, WastesTime.
+        Raises NetworkError, ProtocolError, WastesTime, NoneFit.
         """
-        self._nodes = self._wasted = 0
+        self._nodes = self._unfit = 0
+        wasted = self._wasted
         seen: dict[str, tuple[bytes, float]] = {}
         levels: list[list[str]] = [[""]]
-        while levels:
+        while levels and self._unfit < UNFIT_PAGES:
             prefixes, levels[-1] = levels[-1][:MAX_PREFIXES], levels[-1][MAX_PREFIXES:]
             if not levels[-1]:
                 levels.pop()
             if prefixes:
                 below = await self._compare(prefixes, seen)
                 levels.append(below) if below else None
+        if self._wasted == wasted:
+            self._wasted = 0
+        if self._unfit >= UNFIT_PAGES:
+            raise NoneFit
         return self._note(seen)
 
     async def _compare(self, prefixes: list[str], seen: dict[str, tuple[bytes, float]]) -> list[str]:
@@ -137,7 +148,7 @@ class Reading:
         async with trio.open_nursery() as nursery:
             missing = [id for id in ids if self._stock.catalog.misses(id)]
             try:
-                while missing:
+                while missing and self._unfit < UNFIT_PAGES:
                     free = [id for id in missing if id not in self._stock.claimed and self._stock.catalog.misses(id)]
                     mine, missing = free[:MAX_ITEMS], free[MAX_ITEMS:]
                     if mine:
@@ -172,7 +183,9 @@ class Reading:
         try:
             await self._stock.admit(found, self._domain)
             left = sum(self._stock.catalog.misses(id) for id in asked)
+            unfit = sum(not self._stock.catalog.knows(id) for id in asked) - left
             self._wasted += 2 * left > len(asked)
+            self._unfit += 2 * unfit > len(asked)
         finally:
             self._stock.claimed.difference_update(asked)
             self._one_page.release()
@@ -207,9 +220,7 @@ class Reading:
                 kept.pop(prefix, None)
             else:
                 kept[prefix] = (digest, min([until, *below]))
-        if len(kept) > MAX_DEALT_WITH:
-            kept = {}
-        self._dealt_with = kept
+        self._dealt_with = {prefix: kept[prefix] for prefix in sorted(kept, key=len)[:MAX_DEALT_WITH]}
         return SOON_S if is_soon else max(min((until for _, until in kept.values()), default=math.inf) - now, SOON_S)
 
 

@@ -175,6 +175,18 @@ async def test_few_differences_between_large_catalogues_cost_little(open_stall: 
         assert asked.bytes - before < 1_500, "who is level costs one small question"
 
 
+async def test_who_has_no_room_does_not_fetch_everything_to_find_that_out(open_stall: OpenStall) -> None:
+    async with open_stall(ALICE, 1) as alice, open_stall(BOB, 2) as bob:
+        items = made(2_000)
+        await stock(alice, items)
+        bob.catalog.quota.limits = Limits(items_a_signer=1)
+        asked = Asked(alice)
+        await bob.gossip.follow("fashion")
+        await until(lambda: offers_at(bob) and not bob.gossip._catching._visits[ALICE].busy)
+        await trio.sleep(0.5)
+        assert len(asked.items) <= 5 * 256
+
+
 async def test_each_item_is_asked_of_one_neighbour(open_stall: OpenStall) -> None:
     async with open_stall(ALICE, 1) as alice, open_stall(CAROL, 3) as carol:
         items = made(1_500)
@@ -298,6 +310,14 @@ async def test_a_liar_costs_a_bounded_number_of_questions_and_rests_for_a_while(
         hub.away.clear()
         await trio.sleep(0.2)
         assert liar.asked == asked
+
+
+async def test_a_few_invented_ids_at_every_visit_are_noticed_too(open_stall: OpenStall, hub: Hub) -> None:
+    liar = Liar(hub, lambda request: [leaf(random_ids("", 2)) for _ in request.prefixes], nothing)
+    async with open_stall(BOB, 2) as bob:
+        await bob.gossip.follow("fashion")
+        await until(lambda: bob.wire.blamed)
+        assert liar.asked_items <= 4
 
 
 @pytest.mark.parametrize("what", ["unasked", "forged", "elsewhere"])
