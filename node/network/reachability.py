@@ -3,8 +3,9 @@
 The asker names ports, never addresses: who is asked dials the IP address that the asker's own connection comes from, a
 few times a minute at most, so that nobody can be made to knock at a third party's door. What is dialled ends after the
 Noise handshake. The asker believes in a "reached" only when that peer, proven by its key, did come in; a false "not
-reached" costs him a place at a relay. AutoNAT (/libp2p/autonat/1.0.0) takes addresses and answers without proof, and
-py-libp2p's part of it dials whatever is named.
+reached" costs him a place at a relay. AutoNAT (/libp2p/autonat/1.0.0) answers without proof, and py-libp2p 0.8.1's part
+of it without dialling: it calls `host.connect`, which returns at once because the asker is connected
+(host/autonat/autonat.py 396), so that everybody hears that he is public.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Lending our reachability: circuit relay v2 (libp2p/specs/relay/circuit-v2.md), the relay's side.
 
 py-libp2p 0.8.1 has a relay too, and it cannot be left running: it reserves in the name of whatever peer a RESERVE
-mentions (relay/circuit_v2/protocol.py 517–526), so one stranger fills it; it looks at a circuit's duration only when
-bytes arrive, and at silence never, so an idle circuit stays for good (767–776); at a limit it writes a message into the
-middle of the two peers' own bytes; and a stream may go on with messages without end. Here a peer reserves for itself
+mentions (relay/circuit_v2/protocol.py 510–511), so one stranger fills it; it looks at a circuit's duration only when
+bytes arrive, and at silence never, so an idle circuit stays for good (846–862); at a limit it writes a message into the
+middle of the two peers' own bytes (852–856, 880–884); and a stream may go on with messages without end (335). Here a peer reserves for itself
 only, everything is counted, paced and ended in time, and what passes is never looked at: the two peers secure their
 connection end to end.
 """
