@@ -26,6 +26,7 @@ from protocols.search.outline import Axis, Region
 AXES = 8  # of a region
 REGIONS = 128  # of one offer
 OUTLINE_BYTES = 256 << 10  # once for every offer and asker: little beside a payload
+ROUNDED = 0.001  # of a region's variance, in parts per million on the wire
 FRAME_BYTES = 12  # around a vector, at most
 MEANS_DIFFER = 0.05  # between sketch and outline of the same records: quantised directions differ by a fifth of it
 
@@ -60,6 +61,8 @@ def read(regions: Sequence[Region], offer: Offer) -> Outline:
     axes = [dequantise(axis.vector) * np.float32(axis.spread / PPM) for one in regions for axis in one.axes]
     region = np.repeat(np.arange(len(regions)), [len(one.axes) for one in regions])
     explained = np.bincount(region, weights=np.square(spread), minlength=len(regions))
+    if (explained > 1 - focus**2 + ROUNDED).any():
+        raise RuleBroken("an outline of records that differ by more than unit vectors can")
     told = (records / records.sum()) @ means
     if float(np.linalg.norm(told - mean_of(offer.sketch))) > MEANS_DIFFER:
         raise RuleBroken("an outline of other records than the offer's sketch")
