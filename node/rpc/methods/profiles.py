@@ -51,7 +51,8 @@ def methods(
 
         `sources`: your demands (the default), `searches` that name the domain and how often you use its models
         (`calls`); the last two are remembered from now on, as vectors. Never a text, and nothing that fewer than five
-        wants stand behind. `epsilon` adds noise to each want: 0 none, 1000 mild, 300 strong.
+        wants stand behind. `epsilon` adds noise to each want, 0 none, and the less it is the more is hidden: the table
+        of tests/bench/profiles.py has what it hides and costs. Whoever bought a profile can hand it on.
         """
         consent = await profiles.sell(domain, parse_wei(price), sources or ["demands"], epsilon)
         return _consent(consent)
