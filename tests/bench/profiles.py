@@ -85,7 +85,13 @@ class Field:
         return float(np.corrcoef(_ranks(counts), _ranks(self.held(later)))[0, 1]) if counts.any() else 0.0
 
     def told(self, means: Sequence[np.ndarray], inside: np.ndarray, outside: np.ndarray) -> float:
-        near = (self.wants @ np.stack(means).T).max(axis=1)
+        """The better of two guessers: by the means as they came, and by their directions alone."""
+        table = np.stack(means)
+        directions = table / np.linalg.norm(table, axis=1, keepdims=True)
+        return max(self._told(one, inside, outside) for one in (table, directions))
+
+    def _told(self, table: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> float:
+        near = (self.wants @ table.T).max(axis=1)
         right = [
             (near[one] > near[other]) + (near[one] == near[other]) / 2
             for one in inside

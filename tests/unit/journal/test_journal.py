@@ -163,3 +163,21 @@ def test_ratings_of_the_first_version_are_kept():
             ("a", "m", "t", "fashion", b"\0", "rewarded", "7", "", 5)
         ]
         conn.execute("UPDATE feedback SET state = 'told'")
+
+
+def test_demands_of_the_second_version_are_kept() -> None:
+    """They knew neither domain nor price: such a want is summed up in no profile."""
+    (step,) = [sql for sql in MIGRATIONS if "ALTER TABLE demands" in sql]
+    with closing(sqlite3.connect(":memory:")) as old, closing(sqlite3.connect(":memory:")) as new:
+        old.execute(
+            "CREATE TABLE demands (demand TEXT PRIMARY KEY, text TEXT NOT NULL, "
+            "withdrawn INTEGER NOT NULL DEFAULT 0, created_at INTEGER NOT NULL) STRICT"
+        )
+        old.execute("INSERT INTO demands VALUES ('a', 'bread', 0, 5)")
+        for statement in statements(step):
+            old.execute(statement)
+        assert old.execute("SELECT * FROM demands").fetchall() == [("a", "bread", 0, 5, "", "0")]
+        for statement in statements(schemas()["demands"]):
+            new.execute(statement)
+        columns = "SELECT name, type, dflt_value FROM pragma_table_info('demands')"
+        assert old.execute(columns).fetchall() == new.execute(columns).fetchall()
