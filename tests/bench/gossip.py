@@ -11,6 +11,7 @@ Bursts are paced by who tells (`node.market.gossip.TELL_RATE`): the time beside 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import tempfile
@@ -41,7 +42,7 @@ async def gather(nodes: Sequence[Node]) -> None:
     """Until all have met and hear one another."""
 
     async def listening() -> bool:
-        return min(await ask_all(nodes, "listeners")) >= len(nodes) - 1
+        return bool(min(await ask_all(nodes, "listeners")) >= len(nodes) - 1)
 
     await until(listening, DEADLINE_S)
     await trio.sleep(3)  # three heartbeats: the mesh has its degree
@@ -73,17 +74,20 @@ async def tell(nodes: Sequence[Node], counts: Sequence[int], rate: float = 0.0) 
     return delays, taken, sum(state["cpu"] for state in await ask_all(nodes, "state")) - cpu
 
 
-async def ours(count: int, rate: float, seconds: float, *, bursts: bool) -> None:
+async def ours(count: int, rate: float, seconds: float, settings: dict[str, object], *, bursts: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with open_field(Path(folder)) as field:
-            plan = {"target_peers": count - 1}
+            plan = {"target_peers": count - 1, "settings": settings}
             hub = await field.start("node0", **plan)
             names = [f"node{number}" for number in range(1, count)]
             nodes = [hub, *await field.start_all(names, bootstrap=[hub.address], **plan)]
             await gather(nodes)
             each = max(1, int(seconds * rate / count))
+            before = sum(state["sent"] for state in await ask_all(nodes, "state"))
             delays, _, cpu = await tell(nodes, [each] * count, rate / count)
-            spent = f"{cpu / (each * count) / count * 1e3:>6.2f} ms CPU a message and node"
+            sent = sum(state["sent"] for state in await ask_all(nodes, "state")) - before
+            each_node = each * count * count  # messages by nodes
+            spent = f"{cpu / each_node * 1e3:>6.2f} ms CPU and {sent / each_node:.1f} copies sent a message and node"
             print(row(f"ours, {rate:g}/s from {count} nodes", delays, each * count * (count - 1), spent))
             for tellers in (1, 5) if bursts else ():
                 told = [BURST] * tellers + [0] * (count - tellers)
@@ -101,11 +105,15 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=10)
     parser.add_argument("--rate", type=float, default=20.0, help="messages a second, of all nodes together")
     parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--steady", action="store_true", help="no bursts")
+    parser.add_argument("--steady", action="store_true", help="no bursts, nobody beside")
+    parser.add_argument("--set", default="{}", help='{"node.network.mesh.FLOOD_PUBLISH": false} and the like')
     chosen = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; milliseconds")
     print(f"{'':<40} {'lost':>6} {'median':>9} {'p99':>9} {'most':>9}")
-    trio.run(lambda: ours(chosen.nodes, chosen.rate, chosen.seconds, bursts=not chosen.steady))
+    settings = json.loads(chosen.set)
+    trio.run(lambda: ours(chosen.nodes, chosen.rate, chosen.seconds, settings, bursts=not chosen.steady))
+    if chosen.steady:
+        return
     each = int(min(chosen.seconds, 10) * chosen.rate)
     expected = each * (chosen.nodes - 1)
     print(row(f"plain TCP, {chosen.rate:g}/s from one", tcp_delays(chosen.nodes, chosen.rate, each), expected))

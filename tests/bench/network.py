@@ -1,8 +1,8 @@
 """How the network compares with plain sockets on this machine, at this moment: `python -m tests.bench.network`.
 
 All rows of a table are taken in the same run, so that their ratios mean something on a loaded machine too. Prints
-round trips, payload throughput beside raw trio TCP and asyncio + TLS 1.3, blocks by Bitswap, gossip loss and latency,
-and what an idle node costs.
+round trips, payload throughput beside raw trio TCP and asyncio + TLS 1.3, blocks by Bitswap, and what an idle node
+costs. Gossip has a benchmark of its own (`tests.bench.gossip`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from typing import Any
 
 import trio
 
-from node.network import Dialogue, Message, Network
+from node.network import Dialogue, Network
 from protocols.ids import PeerId
-from tests.support.network import listening, meet, member
+from tests.support.network import meet, member
 
 MEGABYTE = 1_000_000
 ECHO, SINK = "/bench/echo/1", "/bench/sink/1"
 FRAME_BYTES = 1 << 20
-TOPIC = "/bench/gossip"
 
 
 # -- our network: a server process and a client
@@ -253,40 +252,6 @@ async def blocks(size: int) -> None:
     print(f"fetch by Bitswap, verified and stored {megabytes / (fetched - added):.1f} MB/s")
 
 
-async def gossip(nodes: int, rate: int, seconds: float) -> None:
-    """`rate` messages a second of 1 KB, published in turn by all nodes of one process."""
-    count = int(rate * seconds)
-    delays: list[float] = []
-    async with AsyncExitStack() as stack:
-        members = [await stack.enter_async_context(member(f"bench{i}")) for i in range(nodes)]
-        channels = [await node.subscribe(TOPIC, lambda _peer, _data: True, buffer=4_096) for node in members]
-        await meet(*members)
-        await listening(members[0], TOPIC, nodes - 1)
-        await trio.sleep(2)
-
-        async def hear(channel: trio.MemoryReceiveChannel[Message]) -> None:
-            async for message in channel:
-                delays.append(time.perf_counter() - struct.unpack("!d", message.data[:8])[0])
-
-        async with trio.open_nursery() as nursery:
-            for channel in channels:
-                nursery.start_soon(hear, channel)
-            used = time.process_time()
-            for number in range(count):
-                body = struct.pack("!d", time.perf_counter()) + bytes(1_016)
-                await members[number % nodes].publish(TOPIC, body)
-                await trio.sleep(1 / rate)
-            used = time.process_time() - used
-            await trio.sleep(3)
-            nursery.cancel_scope.cancel()
-    expected = count * (nodes - 1)
-    delays.sort()
-    print(f"\ngossip {nodes} nodes, {rate}/s of 1 KB: {len(delays)} of {expected} arrived", end="   ")
-    p99 = delays[int(len(delays) * 0.99)]
-    print(f"median {statistics.median(delays) * 1e3:.1f} ms   p99 {p99 * 1e3:.1f} ms", end="   ")
-    print(f"{used / count / nodes * 1e3:.2f} ms CPU a message and node")
-
-
 async def idle(seconds: float) -> None:
     """One node with nothing to do."""
     async with member("bench-idle"):
@@ -301,13 +266,11 @@ async def idle(seconds: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, a short soak")
+    parser.add_argument("--quick", action="store_true", help="small sizes")
     quick = parser.parse_args().quick
     trio.run(idle, 3.0 if quick else 10.0)
     throughput([1 * MEGABYTE, 16 * MEGABYTE] if quick else [1 * MEGABYTE, 16 * MEGABYTE, 64 * MEGABYTE, 256 * MEGABYTE])
     trio.run(blocks, (10 if quick else 60) * MEGABYTE)
-    trio.run(gossip, 5, 20, 5 if quick else 30)
-    trio.run(gossip, 10, 20, 5 if quick else 30)
 
 
 if __name__ == "__main__":
