@@ -14,31 +14,27 @@ wanted. Queries run in threads.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from functools import partial
 from itertools import islice
 from typing import TypeVar
 
 import msgspec
-import numpy as np
 import structlog
 import trio
 
 from node.journal.catalog import Arrival, CatalogStore, Kept
-from node.market.atlas import mean_of
 from node.market.errors import CatalogFull
+from node.market.examining import Examiner
 from node.market.inventory import Inventory
 from node.market.kinds import KINDS, Body, Context
 from node.market.listed import B, Held, Listed, hold, sketch_of, trusted
 from node.market.memory import Refusals
 from node.market.quota import Limits, Quota
+from node.market.shelved import Space, companion, held_of
 from node.market.sketch import Vectors, closeness_of_many
 from node.market.tree import Tree
 from node.market.wanted import Wanted
-from protocols.envelope import open_item
-from protocols.errors import ProtocolError, RuleBroken
-from protocols.ids import Address, ItemId, PeerId
+from protocols.ids import ItemId, PeerId
 from protocols.offers.offer import KIND as OFFER
 from protocols.offers.offer import Offer
 
@@ -49,27 +45,10 @@ log = structlog.get_logger(__name__)
 LOOKED_AT, LOOKED_AT_MOST = 16, 500  # candidates by their mean for each offer that is shown; besides those shown
 READ_AT_ONCE = 500
 AT_ONE_GO = 25  # entries between two checkpoints: 1 ms
-EXAMINED = 512  # the gossip validator and the reader see the same bytes within milliseconds
 QUERIES = 2  # at once, each in a thread
-CHECKS = 2  # threads; the curve's arithmetic runs beside the interpreter
-CHECKED_AT_ONCE = 64
 EVERYTHING = Wanted()
 
 T = TypeVar("T")
-
-
-class Space(msgspec.Struct, frozen=True):
-    """The embedding space in which this node asks; offers of others are kept, and ranked by nobody."""
-
-    model_id: str
-    dim: int
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """An authentic item that breaks a rule, now at least."""
-
-    id: str
-    reason: ProtocolError
 
 
 class Catalog:
@@ -90,9 +69,8 @@ class Catalog:
         self._space = space or Space("", 1)
         self._inventory = Inventory(self._space.dim, limits or Limits(), clock)
         self._refusals = Refusals(clock)
-        self._examined: OrderedDict[bytes, Listed[Body]] = OrderedDict()
+        self._examiner = Examiner(context, clock, self.put_off)
         self._queries = trio.CapacityLimiter(QUERIES)
-        self._checks = trio.CapacityLimiter(CHECKS)
 
     async def load(self) -> None:
         """Read what earlier runs heard; what is no longer valid (expired, of another chain) is left out.
@@ -100,9 +78,13 @@ class Catalog:
         Signatures are not checked again: only what was examined gets into the journal, which is this user's own file.
         """
         await self.sweep()
+        gone: list[ItemId] = []
         while bare := await self._store.bare(READ_AT_ONCE):
-            await self._store.accompany([self._companion(trusted(ItemId(id), raw)) for id, raw in bare])
-        after, gone = 0, list[ItemId]()
+            await self._store.accompany(
+                [kept for id, raw in bare if (kept := self._accompanied(id, raw, gone)) is not None]
+            )
+            await self._store.remove(*gone)
+        after = 0
         while page := await self._store.page(after, READ_AT_ONCE):
             after, unplaced = page[-1][0], list[ItemId]()
             for place, (_, kept, raw) in enumerate(page):
@@ -115,36 +97,11 @@ class Catalog:
 
     def examine(self, raw: bytes, author: PeerId | None) -> Listed[Body]:
         """Check an envelope and its body. Raises ProtocolError."""
-        known = self._examined.get(raw)
-        if known is not None and (author is None or author == known.item.peer):
-            return known
-        listed = _check(raw, author, self._context, self._clock())
-        if isinstance(listed, Refused):
-            self.put_off(listed.id)
-            raise listed.reason
-        self._examined[raw] = listed
-        if len(self._examined) > EXAMINED:
-            self._examined.popitem(last=False)
-        return listed
+        return self._examiner.examine(raw, author)
 
     async def examine_relayed(self, raws: Sequence[bytes]) -> list[Listed[Body]]:
         """Those of many envelopes that are valid, whoever hands them on; checked in threads."""
-        now, parts = (
-            self._clock(),
-            [raws[start : start + CHECKED_AT_ONCE] for start in range(0, len(raws), CHECKED_AT_ONCE)],
-        )
-        found: list[list[Listed[Body] | Refused]] = [[] for _ in parts]
-
-        async def check(place: int) -> None:
-            work = partial(_check_many, parts[place], self._context, now)
-            found[place] = await trio.to_thread.run_sync(work, limiter=self._checks)
-
-        async with trio.open_nursery() as nursery:
-            for place in range(len(parts)):
-                nursery.start_soon(check, place)
-        for one in (one for part in found for one in part if isinstance(one, Refused)):
-            self.put_off(one.id)
-        return [one for part in found for one in part if isinstance(one, Listed)]
+        return await self._examiner.relayed(raws)
 
     async def admit(self, raw: bytes, author: PeerId | None) -> Listed[Body] | None:
         """Keep a valid item. None when it was known. Raises ProtocolError or CatalogFull; then nothing is stored."""
@@ -164,7 +121,9 @@ class Catalog:
         different = {one.item.id: one for one in examined}
         fitting = {id: (one, held) for id, one in different.items() if (held := self._fit(one, evicted)) is not None}
         arrivals = [
-            Arrival(one.item.raw, self._companion(one, held), tuple(self._inventory.replaced(id, held, one.body)))
+            Arrival(
+                one.item.raw, companion(one, self._space, held), tuple(self._inventory.replaced(id, held, one.body))
+            )
             for id, (one, held) in fitting.items()
         ]
         try:
@@ -178,7 +137,7 @@ class Catalog:
         for arrival in arrivals:
             one, held = fitting[ItemId(arrival.kept.id)]
             if one.item.id in new and self._inventory.counts(one.item.id, held, one.body):
-                lost |= {*self._inventory.enter(one.item.id, held, one.body, _mean(arrival.kept, self._space))}
+                lost |= {*self._inventory.enter(one.item.id, held, one.body, self._space.mean(arrival.kept))}
                 done.append(one)
             else:  # another came meanwhile that counts more
                 self.quota.release(held.signer, held.size_bytes)
@@ -339,20 +298,18 @@ class Catalog:
 
     def _load(self, kept: Kept, raw: bytes, unplaced: list[ItemId]) -> list[ItemId]:
         """Enter what the journal has; the ids that should not be in it."""
-        id = ItemId(kept.id)
-        held = Held(
-            kind=kept.kind, domain=kept.domain, signer=Address(kept.signer), peer=PeerId(kept.peer),
-            expires_at=kept.expires_at, made_at=kept.made_at, size_bytes=kept.size,
-            kept=raw if kept.kept is None else kept.kept,
-        )  # fmt: skip
-        held.intern()
-        body = held.body()
+        id, held = ItemId(kept.id), held_of(kept, raw)
+        try:
+            body = held.body()
+        except (KeyError, msgspec.MsgspecError) as err:  # of another version of this program
+            log.warning("an entry of the catalogue cannot be read", id=id, reason=str(err))
+            return [id]
         if (body.network, body.chain_id) != (self._context.network, self._context.chain_id):
             return []
         if not self._inventory.counts(id, held, body):
             return [id]
         is_ours = isinstance(body, Offer) and body.model_id == self._space.model_id
-        mean = _mean(kept, self._space) if is_ours else None
+        mean = self._space.mean(kept) if is_ours else None
         if is_ours and mean is None:
             unplaced.append(id)
         self.quota.take(held.signer, held.size_bytes)
@@ -362,23 +319,20 @@ class Catalog:
         """Place offers in a space that is new: the embedding model of this node is another than before."""
         atlas = self._inventory.atlas
         for listed in await self.whole(ids, Offer):
-            kept = self._companion(Listed(item=listed.item, body=listed.body))
+            kept = companion(Listed(item=listed.item, body=listed.body), self._space)
             held = self._inventory.held[OFFER][listed.item.id]
             atlas.remove(held.row)
-            held.row = atlas.add(listed.item.id, held.signer, listed.body, _mean(kept, self._space))
+            held.row = atlas.add(listed.item.id, held.signer, listed.body, self._space.mean(kept))
             if kept.mean is not None:
                 await self._store.accompany([kept])
 
-    def _companion(self, listed: Listed[Body], held: Held | None = None) -> Kept:
-        """What a start needs of an item."""
-        held, body, mean = held or hold(listed), listed.body, None
-        if isinstance(body, Offer) and self._space == Space(body.model_id, len(body.sketch[0].vector)):
-            mean = mean_of(body.sketch).tobytes()
-        return Kept(
-            id=listed.item.id, kind=held.kind, domain=held.domain, signer=held.signer, peer=held.peer,
-            made_at=held.made_at, expires_at=held.expires_at, size=held.size_bytes,
-            kept=held.kept if held.kind == OFFER else None, mean=mean,
-        )  # fmt: skip
+    def _accompanied(self, id: str, raw: bytes, gone: list[ItemId]) -> Kept | None:
+        try:
+            return companion(trusted(ItemId(id), raw), self._space)
+        except (KeyError, msgspec.MsgspecError) as err:
+            log.warning("an entry of the catalogue cannot be read", id=id, reason=str(err))
+            gone.append(ItemId(id))
+            return None
 
 
 def _as(listed: Listed[Body], kind: type[B]) -> Listed[B]:
@@ -386,36 +340,8 @@ def _as(listed: Listed[Body], kind: type[B]) -> Listed[B]:
     return Listed(item=listed.item, body=listed.body)
 
 
-def _mean(kept: Kept, space: Space) -> Vectors | None:
-    if kept.mean is None or len(kept.mean) != 4 * space.dim:
-        return None
-    return np.frombuffer(kept.mean, np.float32)
-
-
 def _scored(vector: Vectors, sketches: list[tuple[str, bytes]]) -> list[tuple[str, float]]:
     """Ids and their closeness, best first."""
     ids = [id for id, _ in sketches]
     scores = closeness_of_many(vector, [sketch for _, sketch in sketches])
     return sorted(zip(ids, scores, strict=True), key=lambda pair: -pair[1])
-
-
-def _check(raw: bytes, author: PeerId | None, context: Context, now: int) -> Listed[Body] | Refused:
-    """Pure, for any thread. Raises ProtocolError when it is not authentic."""
-    item = open_item(raw, chain_id=context.chain_id, author=author)
-    try:
-        kind = KINDS.get(item.kind)
-        if kind is None:
-            raise RuleBroken(f"items of kind {item.kind[:16]!r} are not known here")
-        return Listed(item=item, body=kind.read(item, context, now))
-    except ProtocolError as err:
-        return Refused(item.id, err)
-
-
-def _check_many(raws: Sequence[bytes], context: Context, now: int) -> list[Listed[Body] | Refused]:
-    found: list[Listed[Body] | Refused] = []
-    for raw in raws:
-        try:
-            found.append(_check(raw, None, context, now))
-        except ProtocolError as err:
-            log.debug("an envelope is not authentic", kind=err.kind, reason=str(err))
-    return found

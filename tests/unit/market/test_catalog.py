@@ -224,6 +224,19 @@ async def test_entries_of_an_older_version_get_their_companions(shelf: Shelf) ->
         await shelf.holds(*items)
 
 
+async def test_entries_that_another_version_cannot_read_leave_and_hinder_nobody(shelf: Shelf) -> None:
+    items = [offered(n) for n in range(1, 7)]
+    async with shelf.open() as catalog:
+        await take(catalog, *items)
+    with sqlite3.connect(shelf.path) as conn:
+        conn.execute("UPDATE catalog_kept SET kept = x'80' WHERE seq = 1")
+        conn.execute("UPDATE catalog_kept SET kind = 'rumour' WHERE seq = 2")
+        conn.execute("UPDATE catalog SET raw = x'c0' WHERE seq = 3")
+        conn.execute("DELETE FROM catalog_kept WHERE seq = 3")
+    async with shelf.open():
+        await shelf.holds(*items[3:])
+
+
 # --- room ---
 
 
