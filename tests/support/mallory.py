@@ -57,15 +57,20 @@ class Mallory:
 
     async def meet(self, victim: Network, *, greet: bool = True) -> None:
         """Connect anew, and say hello like everybody."""
-        target = info_from_p2p_addr(Multiaddr(victim.addresses[0]))
+        await self.connect(victim.addresses[0])
+        if greet:
+            with trio.fail_after(10):
+                await self.greet()
+
+    async def connect(self, address: str) -> None:
+        """Connect anew."""
+        target = info_from_p2p_addr(Multiaddr(address))
         self._victim = target.peer_id
         swarm = self.host.get_network()
         with trio.fail_after(10):
             await swarm.close_peer(target.peer_id)
             swarm.unblock_peer(target.peer_id)
             await self.host.connect(target)
-            if greet:
-                await self.greet()
 
     async def greet(self) -> bytes:
         """Say hello; the answer, a refusal included."""
