@@ -125,8 +125,12 @@ NONSENSE = [
 
 async def test_nonsense_is_answered_and_leaves_nothing_behind() -> None:
     async with member("rita") as rita, hidden("ned", rita) as ned, hidden("nora", rita) as nora:
-        for message, expected in NONSENSE:
-            assert await status(nora, rita.peer_id, message) in (expected, 0), message
+        for number, (message, expected) in enumerate(NONSENSE):
+            async with member(
+                f"mallory{number}", listen=(), use_relays=False
+            ) as mallory:  # one alone would soon be banned
+                await mallory.connect(rita.addresses[0])
+                assert await status(mallory, rita.peer_id, message) in (expected, 0), message
         assert await status(nora, rita.peer_id, connect_to(to_id(nora.peer_id).to_bytes())) == wire.PERMISSION_DENIED
         assert rita.standing.serving == {"reservations": 2, "circuits": 0}
         assert await reply(nora, ned.peer_id, b"still there") == b"still there"
