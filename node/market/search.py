@@ -46,7 +46,7 @@ from protocols.search.messages import (
 log = structlog.get_logger(__name__)
 
 MOST_PEERS = 8  # asked for one query, unless the caller says otherwise
-FIRST = 2  # asked at once: their hits say how good a further peer would have to be
+FIRST = 4  # asked at once: their hits say how good a further peer would have to be; with 2 no fewer are asked in all
 LEAST_HITS = 0.2  # of the wanted hits: who probably adds less is not worth a round trip (tests/bench/search.py)
 PATIENCE_S = 1.0  # with a wave: five round trips of 200 ms
 DEADLINE_S = 5.0  # a person waits; a slow peer is worth less than a quick answer

@@ -112,6 +112,7 @@ async def test_who_never_answers_holds_up_nobody(tmp_path: Path, monkeypatch: py
     async with open_stage(tmp_path) as stage:
         monkeypatch.setattr(searching, "DEADLINE_S", 4.0)
         monkeypatch.setattr(searching, "PATIENCE_S", 0.5)
+        monkeypatch.setattr(searching, "FIRST", 2)
         silent = {await stage.peer(f"silent-{n}", never, records=3_000) for n in range(2)}
         answering = {await stage.peer(f"good-{n}", honest) for n in range(2)}
         with stage.events.subscribe(["search"]) as heard, trio.fail_after(30):
@@ -140,6 +141,7 @@ async def test_who_never_answers_holds_up_nobody(tmp_path: Path, monkeypatch: py
 async def test_who_is_late_is_counted_and_who_is_later_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_stage(tmp_path) as stage:
         monkeypatch.setattr(searching, "PATIENCE_S", 0.2)
+        monkeypatch.setattr(searching, "FIRST", 2)
         asked_others = trio.Event()
 
         async def late(offer: str) -> bytes:
