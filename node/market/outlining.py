@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 CONCURRENCY = 2
 DESCRIBED_MOST = 20_000  # records of an offer, evenly chosen: more change no mean, and cost seconds
 PAGE = 1_000
-REPLIES_KEPT = 16  # of our own offers, 256 kB each at most
+REPLIES_KEPT = 64  # of our own offers, 256 kB each at most: to make one costs up to a second
 TIMEOUT_S = 20.0  # an owner may have to make it first
 FETCHED_AT_ONCE = 4
 WAITING = 256  # offers to be fetched; when more are wanted at once the rest is wanted again by the next search
@@ -71,6 +71,7 @@ class Outlining:
             return encode(OutlineReply(refused="no outlines are shown here"))
         row = await self._own.by_offer(request.offer)
         if row is None or row.state != "announced":
+            self._made.pop(request.offer, None)
             return encode(OutlineReply(refused="that is no open offer of this node"))
         async with self._making:
             if request.offer not in self._made:
@@ -150,7 +151,7 @@ class Outlines:
         """Raises NetworkError, ProtocolError; RuleBroken when the owner shows none."""
         request = encode(OutlineRequest(offer=listed.item.id))
         raw = await self._wire.request(
-            listed.item.peer, PROTOCOL, request, timeout_s=TIMEOUT_S, max_reply_bytes=MAX_REPLY_BYTES
+            listed.item.peer, PROTOCOL, request, timeout_s=TIMEOUT_S, max_reply_bytes=MAX_REPLY_BYTES, repeatable=True
         )
         reply = decode(raw, OutlineReply, max_bytes=MAX_REPLY_BYTES)
         return read(reply.regions, listed.body)
