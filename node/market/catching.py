@@ -6,9 +6,9 @@ has to be believed or remembered, so what was lost, refused at first or arrived 
 comparison, whichever neighbour has it.
 
 Numbered pages (where did we stand in this neighbour's store?) were here before. They cost 32 bytes an id at every first
-meeting, 3.2 MB for 100,000 ids of which ten are new; the trees cost 12 kB then, in four round trips, and next to nothing
-when both are level. When 10,000 are missing, all that is not items is 1.2 % of the bytes. And what a page had passed
-once was never asked for again. Both ends are measured by `python -m tests.bench.catalog`.
+meeting, 3.2 MB for 100,000 ids of which ten are new; the trees cost 12 kB then, in four round trips, and next to
+nothing when both are level. When 10,000 are missing, all that is not items is 1.2 % of the bytes. And what a page had
+passed once was never asked for again. Both ends are measured by `python -m tests.bench.catalog`.
 
 Work is bounded: nodes and ids a visit, bytes a reply, seconds a request, neighbours at once. An id is asked of one
 neighbour at a time. Who lists what he does not deliver, or breaks the rules of the tree, is not visited for a while.
