@@ -12,6 +12,7 @@ from node.journal.demands import Demands as DemandStore
 from node.journal.erasures import Erasures
 from node.journal.model_accounts import ModelAccounts
 from node.journal.profile_purchases import ProfilePurchases
+from node.journal.profile_sales import ProfileSales
 from node.journal.profiles import ProfileStore
 from node.journal.publications import Publications
 from node.journal.transactions import Transactions
@@ -51,6 +52,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     search: Search
     sellers: Sellers
     profiles: Profiles
+    profile_counter: ProfileCounter
     profile_desk: ProfileDesk
 
 
@@ -146,7 +148,7 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
     await base.nursery.start(gossip.serve)
     await base.nursery.start(supply.serve)
     await base.nursery.start(outlines.serve)
-    profiles = await open_profiles(base, carriage, money, catalog, gossip, search)
+    profiles, counter = await open_profiles(base, carriage, money, catalog, gossip, search)
     return Market(
         catalog=catalog,
         gossip=gossip,
@@ -158,18 +160,18 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
         search=search,
         sellers=sellers,
         profiles=profiles,
+        profile_counter=counter,
         profile_desk=open_profile_desk(base, carriage, money, catalog, supply, sellers),
     )
 
 
 async def open_profiles(
     base: Base, carriage: Carriage, money: Money, catalog: Catalog, gossip: Gossip, search: Search
-) -> Profiles:
+) -> tuple[Profiles, ProfileCounter]:
     """What this node's owner sells of his wants; nothing without his consent."""
-    store = ProfileStore(base.journal)
     profiles = Profiles(
         embedder=carriage.embedder,
-        store=store,
+        store=ProfileStore(base.journal),
         demands=DemandStore(base.journal),
         catalog=catalog,
         gossip=gossip,
@@ -178,16 +180,17 @@ async def open_profiles(
         clock=now,
     )
     search.on_query(profiles.searched)
-    ProfileCounter(
+    counter = ProfileCounter(
         profiles=profiles,
-        store=store,
+        sales=ProfileSales(base.journal),
         wire=carriage.network,
         signer=base.wallet,
         till=money.till,
         events=base.events,
-    ).serve()
+    )
+    counter.serve()
     await base.nursery.start(profiles.serve)
-    return profiles
+    return profiles, counter
 
 
 def open_profile_desk(

@@ -17,28 +17,24 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 import trio
 
 from node.embed import Embedder
-from node.identity.errors import NoWallet, WalletLocked
-from node.journal.demands import Demands
+from node.journal.demands import Demands, OwnDemand
 from node.journal.profiles import HISTORY_S, Consent, Edition, ProfileStore
-from node.market.catalog import Catalog, Listed
-from node.market.errors import CatalogFull
+from node.market.catalog import Catalog
 from node.market.gossip import Gossip
 from node.market.kinds import Context
+from node.market.profiles_adverts import Adverts, sources_of
 from node.market.profiles_making import FLOOR, Wanted, summarise
 from node.market.sketch import Vectors, dequantise, quantise
-from node.network.errors import NetworkError
 from node.observe.events import EventBus
 from protocols.codec import decode, encode
 from protocols.ids import parse_domain
-from protocols.offers import withdrawal as withdrawals
-from protocols.profile import advert as adverts
-from protocols.profile.advert import SOURCES, Advert, Source
+from protocols.profile.advert import SOURCES, Source, check_terms
 from protocols.profile.messages import MAX_PROFILE_BYTES, Profile, Want, digest_of
-from protocols.wei import parse_wei
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus  # libp2p brings its stubs, which hide trio's own types from mypy
@@ -47,10 +43,16 @@ log = structlog.get_logger(__name__)
 
 DAY_S = 86_400
 EDITION_S = DAY_S  # an edition costs its epsilon: a buyer of all of them gets one a day at most
-LIFETIME_S = 30 * DAY_S  # of an advert; renewed when half of it is over
-RENEW_S = 600.0
 WAITING = 256  # queries not yet noted; what comes on top is not kept
-UNSAID = (WalletLocked, NoWallet, NetworkError, CatalogFull)  # told later, by `serve`
+
+
+class _Material(msgspec.Struct, frozen=True):
+    """What a profile is made of; `members` has 8 bytes for each want."""
+
+    demands: list[OwnDemand]
+    searches: list[bytes]
+    calls: int
+    members: set[bytes]
 
 
 class Profiles:
@@ -72,14 +74,11 @@ class Profiles:
         self._embedder = embedder
         self._store = store
         self._demands = demands
-        self._catalog = catalog
-        self._gossip = gossip
-        self._context = context
         self._events = events
         self._clock = clock
         self._dice = dice or random.SystemRandom()
         self._making = trio.Lock()
-        self._telling = trio.Lock()
+        self._adverts = Adverts(store, catalog, gossip, context, embedder.model_id, clock)
         self._send, self._searches = trio.open_memory_channel[tuple[str, bytes]](WAITING)
 
     @property
@@ -95,20 +94,20 @@ class Profiles:
         Raises BadIdentifier, RuleBroken. A locked wallet advertises it when it is unlocked.
         """
         chosen = [source for source in SOURCES if source in sources]
-        adverts.check_terms(price_wei, chosen, epsilon)
+        check_terms(price_wei, chosen, epsilon)
         parse_domain(domain)
         async with self._making:
             given = await self._store.consent(domain, price_wei, chosen, epsilon, FLOOR, self._clock())
         log.info("a profile is for sale", domain=domain, sources=chosen, epsilon=epsilon)
-        await self._tell_all()
-        return await self._consent(domain) or given
+        await self._adverts.tell()
+        return await self._store.in_force(domain) or given
 
     async def stop(self, domain: str) -> bool:
         """Take the consent back: from the next moment on nothing of it is sold. Whether there was one."""
         async with self._making:
             ended = await self._store.revoke(domain, self._clock())
         log.info("a profile is not for sale any more", domain=domain)
-        await self._tell_all()
+        await self._adverts.tell()
         await self._store.scrub()
         return ended
 
@@ -121,13 +120,6 @@ class Profiles:
         """Every consent there ever was, newest first."""
         return await self._store.consents(domain)
 
-    async def sold(self, domain: str) -> tuple[int, int]:
-        """How often the profile of a domain was sold, and for how much altogether, in base units."""
-        return await self._store.sold(domain)
-
-    async def _consent(self, domain: str) -> Consent | None:
-        return next((one for one in await self._store.consents(domain) if not one.ended_at), None)
-
     # --- history ---
 
     def searched(self, domain: str, vector: Vectors) -> None:
@@ -139,16 +131,14 @@ class Profiles:
 
     async def noted(self, source: Source, domain: str, vector: bytes) -> bool:
         """Keep one query of a domain, if a consent in force says so."""
-        if (
-            await self._consent(domain) is None
-        ):  # so it is with most nodes: reading is cheaper than a write that finds out
+        if await self._store.in_force(domain) is None:  # as with most nodes: a read costs less than a write
             return False
         return await self._store.note(source, domain, self._embedder.model_id, vector, self._clock())
 
     async def serve(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the history and the adverts, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._renew)
+            nursery.start_soon(self._adverts.renew)
             nursery.start_soon(self._count_calls)
             task_status.started()
             async for domain, vector in self._searches:
@@ -166,7 +156,7 @@ class Profiles:
     async def terms(self, domain: str) -> tuple[Consent, Edition] | None:
         """What is sold and for how much; None without a consent, or while there is too little to tell."""
         async with self._making:
-            consent = await self._consent(domain)
+            consent = await self._store.in_force(domain)
             if consent is None:
                 return None
             edition = await self._edition(consent)
@@ -183,13 +173,14 @@ class Profiles:
             newest = None
         if newest is not None and now - newest.made_at < EDITION_S:
             return newest
-        members, wanted, calls = await self._material(consent, now)
-        if newest is not None and len(_split(newest.members) ^ members) < FLOOR:
+        material = await self._material(consent, now)
+        changed = len((_split(newest.members) if newest else set()) ^ material.members)
+        if changed < FLOOR and (newest is not None or not material.calls):
             return newest
-        wants = summarise(wanted, consent.epsilon, self._dice)
-        if not wants and not calls:
+        wants = summarise(await self._wanted(material), consent.epsilon, self._dice)
+        if not wants and not material.calls:
             return newest
-        made = self._made(consent, wants, calls, members, now)
+        made = self._made(consent, wants, material.calls, material.members, now)
         await self._store.put_edition(made)
         log.info("a profile was made", domain=consent.domain, centroids=len(wants))
         return made
@@ -198,28 +189,33 @@ class Profiles:
         """Whether it was made by the present embedder; nobody could compare another one's vectors."""
         return decode(edition.body, Profile, max_bytes=MAX_PROFILE_BYTES).model_id == self._embedder.model_id
 
-    async def _material(self, consent: Consent, now: int) -> tuple[set[bytes], list[Wanted], int]:
-        """The wants that may be told: what stands for each in `members`, the wants, the calls of models."""
+    async def _material(self, consent: Consent, now: int) -> _Material:
+        """What may be told, as it lies in the journal: nothing is embedded for a question that changes nothing."""
         since, domain, model = now - HISTORY_S, consent.domain, self._embedder.model_id
-        members: set[bytes] = set()
-        wanted: list[Wanted] = []
-        if "demands" in consent.sources and (rows := await self._demands.standing(domain, since)):
-            vectors = await self._embedder.embed([row.text for row in rows], query=True)
-            members |= {_member(row.text.encode()) for row in rows}
-            wanted += [Wanted(vector, row.max_price_wei) for vector, row in zip(vectors, rows, strict=True)]
-        if "searches" in consent.sources:
-            past = await self._store.past("searches", domain, model, since)
-            members |= {_member(one.vector) for one in past}
-            wanted += [Wanted(dequantise(one.vector)) for one in past]
+        demands = await self._demands.standing(domain, since) if "demands" in consent.sources else []
+        searches = await self._store.past("searches", domain, model, since) if "searches" in consent.sources else []
         calls = len(await self._store.past("calls", domain, model, since)) if "calls" in consent.sources else 0
-        return members, wanted, calls if calls >= FLOOR else 0
+        return _Material(
+            demands=demands,
+            searches=[one.vector for one in searches],
+            calls=calls if calls >= FLOOR else 0,
+            members={_member(row.text.encode()) for row in demands} | {_member(one.vector) for one in searches},
+        )
+
+    async def _wanted(self, material: _Material) -> list[Wanted]:
+        """The wants as vectors, with what their owner would pay."""
+        wanted = [Wanted(dequantise(vector)) for vector in material.searches]
+        if rows := material.demands:
+            vectors = await self._embedder.embed([row.text for row in rows], query=True)
+            wanted += [Wanted(vector, row.max_price_wei) for vector, row in zip(vectors, rows, strict=True)]
+        return wanted
 
     def _made(self, consent: Consent, wants: list[Want], calls: int, members: set[bytes], now: int) -> Edition:
         body = encode(
             Profile(
                 domain=consent.domain,
                 model_id=self._embedder.model_id,
-                sources=_sources(consent),
+                sources=sources_of(consent),
                 epsilon=consent.epsilon,
                 floor=consent.floor,
                 wants=wants,
@@ -228,70 +224,6 @@ class Profiles:
             )
         )
         return Edition(digest_of(body), consent.domain, body, b"".join(sorted(members)), now)
-
-    # --- adverts ---
-
-    async def _renew(self) -> None:
-        while True:
-            await self._tell_all()
-            await trio.sleep(RENEW_S)
-
-    async def _tell_all(self) -> None:
-        """Advertise what is consented to, take back what is not; what cannot be signed now is told later."""
-        async with self._telling:
-            try:
-                for consent in reversed(await self._store.consents()):
-                    if consent.ended_at:
-                        await self._take_back(consent)
-                    else:
-                        await self._advertise(consent)
-            except UNSAID as err:
-                log.info("a profile's advert waits", reason=str(err))
-
-    async def _advertise(self, consent: Consent) -> None:
-        now = self._clock()
-        known = self._catalog.get(consent.advert, Advert)
-        if known is not None and known.body.expires_at - now > LIFETIME_S // 2:
-            return
-        body = Advert(
-            network=self._context.network,
-            chain_id=self._context.chain_id,
-            domain=consent.domain,
-            model_id=self._embedder.model_id,
-            price_wei=str(consent.price_wei),
-            sources=_sources(consent),
-            epsilon=consent.epsilon,
-            floor=consent.floor,
-            created_at=now,
-            expires_at=now + LIFETIME_S,
-        )
-        item = await self._gossip.announce(adverts.KIND, encode(body), consent.domain)
-        await self._store.advertised(consent.consent, item.id)
-
-    async def _take_back(self, consent: Consent) -> None:
-        """A consent under other terms has superseded the advert; one that ended for good is withdrawn."""
-        if not consent.advert:
-            return
-        if self._catalog.get(consent.advert, Advert) is not None and await self._consent(consent.domain) is None:
-            notice = withdrawals.Withdrawal(
-                network=self._context.network,
-                chain_id=self._context.chain_id,
-                domain=consent.domain,
-                target=consent.advert,
-                at=self._clock(),
-            )
-            await self._gossip.announce(withdrawals.KIND, encode(notice), consent.domain)
-        await self._store.advertised(consent.consent, "")
-
-
-def sellers(catalog: Catalog, domain: str | None = None) -> list[Listed[Advert]]:
-    """Who sells a profile, the cheapest first."""
-    found = [listed for listed in catalog.every(Advert) if domain in (None, listed.body.domain)]
-    return sorted(found, key=lambda listed: (parse_wei(listed.body.price_wei), listed.item.id))
-
-
-def _sources(consent: Consent) -> list[Source]:
-    return [source for source in SOURCES if source in consent.sources]
 
 
 def _member(want: bytes) -> bytes:

@@ -20,7 +20,7 @@ import trio
 from contracts.bindings.reputation import Facts
 from node.market.catalog import Catalog, Listed
 from node.market.ports import Events, Wire
-from node.market.profiles import sellers
+from node.market.profiles_adverts import sellers
 from node.market.profiles_buying import Outcome, ProfileBuyer
 from node.market.profiles_map import Cluster, Told, invented, nearness, singles, want_map
 from node.market.sketch import Vectors, dequantise

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import structlog
 
-from node.journal.profiles import Consent, Edition, ProfileStore, Sale
+from node.journal.profile_sales import ProfileSales, Sale
+from node.journal.profiles import Consent, Edition
 from node.market.answering import Till
 from node.market.ports import Events, Signer, Wire
 from node.market.profiles import Profiles
@@ -48,14 +49,18 @@ class ProfileCounter:
     """Sells this node's profiles to whoever pays for them."""
 
     def __init__(
-        self, *, profiles: Profiles, store: ProfileStore, wire: Wire, signer: Signer, till: Till, events: Events
+        self, *, profiles: Profiles, sales: ProfileSales, wire: Wire, signer: Signer, till: Till, events: Events
     ) -> None:
         self._profiles = profiles
-        self._store = store
+        self._sales = sales
         self._wire = wire
         self._signer = signer
         self._till = till
         self._events = events
+
+    async def sold(self, domain: str) -> tuple[int, int]:
+        """How often the profile of a domain was sold, and for how much altogether, in base units."""
+        return await self._sales.sold(domain)
 
     def serve(self) -> None:
         """Answer from now on."""
@@ -91,7 +96,7 @@ class ProfileCounter:
             digest=payment.digest,
             cost_wei=consent.price_wei,
         )
-        outcome = await self._store.charge(sale, paid_wei=paid_wei, now=self._profiles.now)
+        outcome = await self._sales.charge(sale, paid_wei=paid_wei, now=self._profiles.now)
         if outcome not in ("charged", "repeat"):
             return await self._refuse(payer, REFUSALS[outcome], consent, newest)
         if outcome == "charged":
@@ -109,7 +114,7 @@ class ProfileCounter:
     async def _refuse(
         self, payer: str, why: str, consent: Consent, edition: Edition, held: Voucher | None = None
     ) -> ProfileReply:
-        served_wei = await self._store.served(payer)
+        served_wei = await self._sales.served(payer)
         return ProfileReply(refused=why[:200], terms=self._terms(consent, edition, served_wei, held))
 
     def _terms(

@@ -102,7 +102,7 @@ def test_a_want_is_sold_seen_served_and_paid_to_the_unit(cluster: Cluster) -> No
 
 
 BUYER_STEPS = ("ProfilePurchases.begin", "Lanes._promise", "ProfilePurchases.came", "Promises.received")
-SELLER_STEPS = ("Till._take", "ProfileStore.charge")
+SELLER_STEPS = ("Till._take", "ProfileSales.charge")
 
 
 @pytest.mark.parametrize("name", [PRODUCER, CONSUMER])

@@ -18,8 +18,8 @@ import pytest
 import trio
 
 from contracts.bindings.bank import Item
-from node.journal.profiles import MAX_REPEATS
-from node.market.profiles import sellers
+from node.journal.profile_sales import MAX_REPEATS
+from node.market.profiles_adverts import sellers
 from node.market.profiles_making import FLOOR
 from node.wallet.errors import WalletLocked
 from protocols.codec import decode, encode
@@ -173,7 +173,7 @@ async def test_a_locked_wallet_consents_and_revokes_at_once_and_advertises_later
         with pytest.raises(WalletLocked):
             await alice.demands.post("shoes", "shoes", TOKENS)
         alice.account.locked = False
-        await alice.profiles._tell_all()
+        await alice.profiles._adverts.tell()
         await until(lambda: not sellers(bob.catalog, "fashion"))
         assert sellers(alice.catalog, "shoes")
 
@@ -280,7 +280,7 @@ async def test_the_same_edition_is_not_paid_twice_and_stays_what_it_is(place: Pl
         await carol.profile_desk.query("fashion", MANY)
         (of_bob,), (of_carol,) = await bob.profile_buyer.held("fashion"), await carol.profile_buyer.held("fashion")
         assert of_bob.body == of_carol.body, "noise drawn for each buyer would be averaged away"
-        assert (await alice.profiles.sold("fashion")) == (2, 2 * PRICE_WEI)
+        assert (await alice.profile_sales.sold("fashion")) == (2, 2 * PRICE_WEI)
 
 
 async def test_a_budget_is_kept(place: Place) -> None:
@@ -307,7 +307,7 @@ async def test_who_cannot_pay_gets_nothing_and_owes_nothing(place: Place) -> Non
         assert (asked.paid_wei, asked.profiles) == (0, 0)
         assert "deposit" in asked.sellers[0].reason
         assert await alice.till.pending() == []
-        assert await alice.profiles.sold("fashion") == (0, 0)
+        assert await alice.profile_sales.sold("fashion") == (0, 0)
 
 
 async def test_a_voucher_buys_once_whoever_sends_it_again(place: Place) -> None:
@@ -326,7 +326,7 @@ async def test_a_voucher_buys_once_whoever_sends_it_again(place: Place) -> None:
             await ask(bob, alice, one) for one in (paid, other)
         ]
         assert [bool(one.profile) for one in answered] == [True] * MAX_REPEATS + [False] * 2
-        assert await alice.profiles.sold("fashion") == (1, PRICE_WEI)
+        assert await alice.profile_sales.sold("fashion") == (1, PRICE_WEI)
         await alice.profiles.sell("fashion", PRICE_WEI, ["demands"], 500)  # another edition
         terms = (await ask(bob, alice)).terms
         assert terms is not None
@@ -365,7 +365,7 @@ async def test_an_answer_that_was_lost_comes_without_being_paid_again(place: Pla
         again = await bob.profile_desk.query("fashion", MANY)
         assert (again.paid_wei, again.profiles) == (0, 1)
         assert await lane(bob, alice) == PRICE_WEI
-        assert await alice.profiles.sold("fashion") == (1, PRICE_WEI)
+        assert await alice.profile_sales.sold("fashion") == (1, PRICE_WEI)
 
 
 @pytest.mark.parametrize("answer", ["garbage", "silence", "another profile", "a refusal that claims the money"])
@@ -431,7 +431,7 @@ async def test_a_purchase_that_a_crash_cut_off_is_finished_and_paid_once(
             assert await lane(bob, alice) == PRICE_WEI
             third = await bob.profile_desk.query("fashion", MANY)
             assert (third.paid_wei, third.profiles) == (0, 1)
-            assert await alice.profiles.sold("fashion") == (1, PRICE_WEI)
+            assert await alice.profile_sales.sold("fashion") == (1, PRICE_WEI)
             for text in WANTS:
                 await alice.demands.post(f"{text}, with shoes", "shoes", TOKENS)
             await bob.gossip.follow("shoes")

@@ -43,6 +43,7 @@ from node.journal.epochs import Epochs as EpochStore
 from node.journal.feedback import FeedbackStore
 from node.journal.model_accounts import ModelAccounts
 from node.journal.profile_purchases import ProfilePurchases
+from node.journal.profile_sales import ProfileSales
 from node.journal.profiles import ProfileStore
 from node.journal.publications import Publications
 from node.journal.transactions import Transactions
@@ -153,6 +154,7 @@ class Trader:
         lanes: Lanes,
         till: Till,
         profiles: Profiles,
+        profile_sales: ProfileSales,
         profile_buyer: ProfileBuyer,
         profile_desk: ProfileDesk,
         events: EventBus,
@@ -181,6 +183,7 @@ class Trader:
         self.lanes = lanes
         self.till = till
         self.profiles = profiles
+        self.profile_sales = profile_sales
         self.profile_buyer = profile_buyer
         self.profile_desk = profile_desk
         self.events = events
@@ -277,8 +280,9 @@ async def open_trader(
             gossip=gossip, context=context, events=events, clock=_now,
         )  # fmt: skip
         search.on_query(profiles.searched)
+        sales_of_profiles = ProfileSales(journal)
         ProfileCounter(
-            profiles=profiles, store=ProfileStore(journal), wire=wire, signer=account, till=till, events=events
+            profiles=profiles, sales=sales_of_profiles, wire=wire, signer=account, till=till, events=events
         ).serve()
         profile_buyer = ProfileBuyer(
             embedder=embedder, store=ProfilePurchases(journal), purse=lanes, wire=wire, clock=_now
@@ -320,7 +324,7 @@ async def open_trader(
             batches=batches, transactions=transactions, desk=DealDesk(chain, purchases, deals, transactions),
             deals=deals, publications=publications, demands=demands, search=search, feedback=feedback,
             rewards=rewards, standings=standings, lanes=lanes, till=till, profiles=profiles,
-            profile_buyer=profile_buyer, profile_desk=profile_desk, events=events,
+            profile_sales=sales_of_profiles, profile_buyer=profile_buyer, profile_desk=profile_desk, events=events,
         )  # fmt: skip
 
 

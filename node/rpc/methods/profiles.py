@@ -10,8 +10,10 @@ from msgspec import Meta
 
 from node.journal.profiles import Consent
 from node.market.catalog import Catalog, Listed
-from node.market.profiles import Profiles, sellers
+from node.market.profiles import Profiles
+from node.market.profiles_adverts import sellers
 from node.market.profiles_desk import ProfileDesk
+from node.market.profiles_serving import ProfileCounter
 from node.rpc.errors import NotFound
 from node.rpc.method import Method
 from node.rpc.methods.domains import LookInto
@@ -31,7 +33,12 @@ QueryName = Annotated[str, Meta(max_length=64)]
 
 
 def methods(
-    profiles: Profiles, desk: ProfileDesk, catalog: Catalog, look_into: LookInto, whose: Callable[[], str]
+    profiles: Profiles,
+    counter: ProfileCounter,
+    desk: ProfileDesk,
+    catalog: Catalog,
+    look_into: LookInto,
+    whose: Callable[[], str],
 ) -> list[Method]:
     """Sell, stop, show, forget; list, query."""
 
@@ -70,7 +77,7 @@ def methods(
         if not consents:
             raise NotFound(f"you never consented to sell a profile of {domain}; nothing of it is told")
         terms = await profiles.terms(domain)
-        times, earned_wei = await profiles.sold(domain)
+        times, earned_wei = await counter.sold(domain)
         return {
             "domain": domain,
             "on_sale": terms is not None,

@@ -12,7 +12,8 @@ import pytest
 
 from node.journal import open_journal
 from node.journal.demands import Demands
-from node.journal.profiles import HISTORY_MOST, HISTORY_S, MAX_REPEATS, ProfileStore, Sale
+from node.journal.profile_sales import MAX_REPEATS, ProfileSales, Sale
+from node.journal.profiles import HISTORY_MOST, HISTORY_S, ProfileStore
 from node.market.noise import added
 from node.market.profiles import EDITION_S, Profiles
 from node.market.profiles_making import FLOOR, MOST, Wanted, summarise, usual_price
@@ -186,6 +187,7 @@ class Home(Stall):
 
     profiles: Profiles
     store: ProfileStore
+    sales: ProfileSales
     demands: Demands
 
     async def want(self, *texts: str) -> None:
@@ -201,6 +203,7 @@ async def home(open_stall: OpenStall, tmp_path: Path) -> AsyncIterator[Home]:
         stall.__class__ = Home
         assert isinstance(stall, Home)
         stall.store, stall.demands = ProfileStore(journal), Demands(journal)
+        stall.sales = ProfileSales(journal)
         stall.profiles = Profiles(
             embedder=HashEmbedder(), store=stall.store, demands=stall.demands, catalog=stall.catalog,
             gossip=stall.gossip, context=stall.context, events=stall.events, clock=lambda: stall.now,
@@ -231,7 +234,11 @@ async def test_an_edition_stays_for_a_day_and_until_enough_has_changed(home: Hom
     assert second != first
     home.now += EDITION_S
     await home.want(*soups(24, FLOOR - 1))
+    embedder = home.profiles._embedder
+    assert isinstance(embedder, HashEmbedder)
+    before = embedder.embedded
     assert await body_of(home) == second, "the difference would be a few wants"
+    assert embedder.embedded == before, "a question that changes nothing costs nothing"
     await home.want(*soups(24 + FLOOR - 1, 1))
     assert await body_of(home) != second
 
@@ -242,11 +249,9 @@ async def test_old_wants_and_withdrawn_ones_are_not_told(home: Home) -> None:
     await home.want(*soups(6, 5))
     await home.profiles.sell("food", 7, ["demands"], 0)
     consent = (await home.profiles.consents("food"))[0]
-    _, found, _ = await home.profiles._material(consent, home.now)
-    assert len(found) == 5
+    assert len((await home.profiles._material(consent, home.now)).demands) == 5
     await home.demands.withdraw(f"{soups(6, 1)[0]}-{home.now}")
-    _, found, _ = await home.profiles._material(consent, home.now)
-    assert len(found) == 4
+    assert len((await home.profiles._material(consent, home.now)).demands) == 4
 
 
 async def test_history_is_bounded_in_number_and_age(home: Home) -> None:
@@ -289,10 +294,10 @@ async def test_other_terms_end_a_consent_and_drop_what_they_do_not_cover(home: H
 async def test_an_advert_is_renewed_before_it_expires(home: Home) -> None:
     await home.profiles.sell("food", 7, ["demands"], 0)
     (first,) = await home.profiles.consents("food")
-    await home.profiles._tell_all()
+    await home.profiles._adverts.tell()
     assert (await home.profiles.consents("food"))[0].advert == first.advert
     home.now += 20 * EDITION_S
-    await home.profiles._tell_all()
+    await home.profiles._adverts.tell()
     (later,) = await home.profiles.consents("food")
     assert later.advert not in ("", first.advert)
 
@@ -318,7 +323,7 @@ async def test_a_purchase_is_charged_once_and_an_edition_once_to_each(home: Home
         return Sale(payer="0xA", query=bytes([query] * 16), peer=peer, domain="food", digest=digest, cost_wei=7)
 
     async def charge(one: Sale, paid_wei: int) -> str:
-        return await home.store.charge(one, paid_wei=paid_wei, now=home.now)
+        return await home.sales.charge(one, paid_wei=paid_wei, now=home.now)
 
     assert await charge(sale(1), 6) == "unpaid"
     assert await charge(sale(1, digest=bytes(32)), 7) == "stale"
@@ -326,7 +331,7 @@ async def test_a_purchase_is_charged_once_and_an_edition_once_to_each(home: Home
     assert await charge(sale(1, peer="another"), 7) == "conflict"
     assert [await charge(sale(n), 7) for n in (1, 2, 1)] == ["repeat"] * MAX_REPEATS
     assert await charge(sale(2), 7) == "worn_out"
-    assert (await home.store.served("0xA"), await home.store.sold("food")) == (7, (1, 7))
+    assert (await home.sales.served("0xA"), await home.sales.sold("food")) == (7, (1, 7))
     await home.profiles.stop("food")
     assert await charge(sale(3), 70) == "over"
 
