@@ -41,7 +41,7 @@ class Intake:
 
     def subscriptions(self, peer: PeerId, told: Collection[Any], held: int) -> list[Any]:
         """Those that are taken of what a neighbour with `held` subscriptions tells."""
-        fitting = [one for one in told if len(one.topicid.encode()) <= MAX_TOPIC_BYTES]
+        fitting = [one for one in told if _is_topic(one.topicid)]
         some = self._changes.take_some(peer, trio.current_time(), len(fitting))
         room = max(0, TOPICS_PER_PEER - held)
         taken = []
@@ -96,6 +96,11 @@ class Intake:
     def _charge(self, peer: PeerId, count: int) -> None:
         if count > 0:
             self._conduct.blame(peer, FLOOD, EACH * count)
+
+
+def _is_topic(name: str | bytes) -> bool:
+    """A topic that is not UTF-8 comes out of the library as bytes."""
+    return isinstance(name, str) and len(name.encode()) <= MAX_TOPIC_BYTES
 
 
 def _count(seen: OrderedDict[tuple[PeerId, bytes], int], key: tuple[PeerId, bytes]) -> int:

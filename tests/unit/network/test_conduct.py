@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import trio
+from google.protobuf.message import DecodeError
 
 from node.network.conduct import (
     CLEAN_AFTER_S,
@@ -19,9 +22,10 @@ from node.network.conduct import (
     NoBans,
     ban_s,
 )
-from node.network.rpcs import IDS_BURST, RETRANSMISSIONS, TOPICS_PER_PEER, Intake
+from node.network.rpcs import IDS_BURST, MAX_ID_BYTES, MAX_TOPIC_BYTES, RETRANSMISSIONS, TOPICS_PER_PEER, Intake
 from node.network.turnstile import Refused, Turnstile, site
 from protocols.ids import PeerId
+from tests.support.fuzz import spoilt
 
 # isort: split
 from libp2p.pubsub.pb import rpc_pb2
@@ -256,3 +260,33 @@ async def test_ids_beyond_the_allowance_are_left_and_cost_points(conduct: Conduc
     )
     assert len(taken.ihave[0].messageIDs) == IDS_BURST
     assert conduct.score(FOE) == -25
+
+
+async def test_no_rpc_breaks_the_intake(conduct: Conduct) -> None:
+    """Whatever the library reads as an RPC is filtered to something within the bounds."""
+    dice, intake = random.Random(7), Intake(conduct)
+    told = rpc_pb2.RPC(
+        subscriptions=[rpc_pb2.RPC.SubOpts(subscribe=True, topicid="books")],
+        control=rpc_pb2.ControlMessage(
+            ihave=[rpc_pb2.ControlIHave(topicID="books", messageIDs=[b"x" * 46] * 3)],
+            iwant=[rpc_pb2.ControlIWant(messageIDs=[b"y" * 46])],
+            graft=[rpc_pb2.ControlGraft(topicID="books")],
+            prune=[rpc_pb2.ControlPrune(topicID="books", backoff=60)],
+            idontwant=[rpc_pb2.ControlIDontWant(messageIDs=[b"z" * 300])],
+        ),
+    ).SerializeToString()
+    read = 0
+    for _ in range(5_000):
+        rpc = rpc_pb2.RPC()
+        try:
+            rpc.ParseFromString(spoilt(told, told, dice))
+        except DecodeError:
+            continue
+        read += 1
+        taken = intake.control(FRIEND, rpc.control, {"books": 1})
+        ids = [name for one in (*taken.ihave, *taken.iwant, *taken.idontwant) for name in one.messageIDs]
+        assert all(len(name) <= MAX_ID_BYTES for name in ids)
+        assert {one.topicID for one in (*taken.ihave, *taken.graft, *taken.prune)} <= {"books"}
+        topics = intake.subscriptions(FRIEND, rpc.subscriptions, 0)
+        assert all(len(one.topicid.encode()) <= MAX_TOPIC_BYTES for one in topics)
+    assert read > 500
