@@ -13,7 +13,7 @@ from typing import Any
 import trio
 from libp2p.bitswap.pb.bitswap_pb2 import Message
 
-from node.network.pipes import BATCH_BYTES
+from node.network.outlet import BATCH_BYTES
 from node.network.streams import BROKEN
 from node.network.substrate import READ_BYTES, shielded
 

@@ -24,7 +24,7 @@ from node.network.errors import (
     ReplyTooLarge,
 )
 from node.network.host import drop
-from node.network.pipes import BATCH_BYTES
+from node.network.outlet import BATCH_BYTES
 from node.network.sinks import Sink
 from node.network.substrate import READ_BYTES, pour_into, read_into, shielded, widen_now
 from protocols.codec import Message, decode, encode

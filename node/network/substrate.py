@@ -6,13 +6,13 @@ on stock code: slower, and a cancelled write can then break a connection. Measur
 replaced, with its lines in libp2p 0.8.1, and why:
 
 - `TrioTCPStream.__init__`, `read` (io/trio.py 24–28, 49–67): two recv() a Noise message; one of 256 KiB feeds many.
-- `Yamux.handle_incoming` (stream_muxer/yamux/yamux.py 1182–1693): stays, but reads from a `pipes.Inlet` in place of
+- `Yamux.handle_incoming` (stream_muxer/yamux/yamux.py 1182–1693): stays, but reads from a `inlet.Inlet` in place of
   `SecureSession.read` (security/secure_session.py 101–143) and what lies below it. For plain data that stands for lines
   1513–1553: ten awaits, six copies and four debug strings a frame.
 - `YamuxStream._auto_tune_and_send_window_update` (yamux.py 410–458): a WINDOW_UPDATE frame for every read(); here
   credit goes in half windows, or 4 MiB.
 - `YamuxStream.write` (yamux.py 229–292): polls every 10 ms while the window is empty and kills the stream after 5 s;
-  its frames take two Noise messages each. Here four frames go to the kernel at once (`pipes.Outlet`), which stands for
+  its frames take two Noise messages each. Here nine frames go to the kernel at once (`outlet.Outlet`), which stands for
   `BaseNoiseMsgReadWriter.write_msg` (security/noise/io.py 68–90) and `TrioTCPStream.write` (io/trio.py 30–47).
 - `Yamux._write_frame` (yamux.py 851–876): builds a debug string for every frame; a cancellation inside send_all()
   leaves half a message on the wire and the cipher out of step.
@@ -40,12 +40,15 @@ from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from noise.state import CipherState  # type: ignore[import-untyped]
 
-from node.network.pipes import BATCH_BYTES, HEADER, SOCKET_STALL_S, WRITE_BYTES, inlet_of, outlet_of, trial
+from node.network.noisewire import HEADER, WRITE_BYTES
+from node.network.outlet import BATCH_BYTES
+from node.network.pipes import inlet_of, outlet_of, trial
 from node.network.sinks import Sink
 
 READ_BYTES = 262_144
 RECEIVE_WINDOW = 1 << 20  # bytes in flight on one stream: 20 MB/s at 50 ms
 CREDIT_BYTES = 4 << 20  # at the latest: half of a large window is a large part of what a long line could hold
+SOCKET_STALL_S = 20.0  # without the kernel taking a byte; then the connection is dead
 STREAM_STALL_S = 60.0  # a reader may pause this long before its writer gives up
 
 _VERSIONS = {"libp2p": "0.8.1", "noiseprotocol": "0.3.1"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from node.network import DeadlineExceeded, Dialogue, Network, pipes, substrate
+from node.network import DeadlineExceeded, Dialogue, Network, noisewire, substrate
 from node.network.streams import BROKEN
 from protocols.ids import PeerId
 from tests.support.network import meet
@@ -77,7 +77,7 @@ async def test_a_frame_of_four_gigabytes_ends_the_connection_of_its_sender(
     await meet(bob, alice, carol)
     stream = await alice._links.stream(bob.peer_id, ECHO)
     muxed = stream.muxed_stream
-    await muxed.conn._write_frame(pipes.HEADER.pack(0, 0, 0, muxed.stream_id, 0xFFFFFFFF))
+    await muxed.conn._write_frame(noisewire.HEADER.pack(0, 0, 0, muxed.stream_id, 0xFFFFFFFF))
     await muxed.conn._write_frame(bytes(65_000))
     with trio.fail_after(5):
         while alice.peer_id in {peer.peer for peer in bob.peers()}:
@@ -99,11 +99,11 @@ async def test_a_writer_over_its_window_is_disconnected(alice: Network, bob: Net
     async def overflow() -> None:
         for _ in range(100):  # 6.5 MB, whatever the window says
             stream.muxed_stream.send_window = 1 << 20
-            await stream.write(bytes(pipes.WRITE_BYTES))
+            await stream.write(bytes(noisewire.WRITE_BYTES))
             seen.append(sum(map(len, conn.muxed_conn.stream_buffers.values())))
             await trio.sleep(0.001)
 
     with pytest.raises(BROKEN):
         await overflow()
-    assert 0 < max(seen) <= 256 * 1024 + pipes.WRITE_BYTES
+    assert 0 < max(seen) <= 256 * 1024 + noisewire.WRITE_BYTES
     assert await carol.request(bob.peer_id, ECHO, b"me", timeout_s=5, max_reply_bytes=10) == b"me"

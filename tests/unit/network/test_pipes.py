@@ -12,16 +12,15 @@ from hypothesis import strategies as st
 from noise.backends.default.ciphers import ChaCha20Cipher  # type: ignore[import-untyped]
 from noise.state import CipherState  # type: ignore[import-untyped]
 
-from node.network import pipes
-from node.network.pipes import (  # type: ignore[attr-defined]  # libp2p's names by the package, which silences a warning
-    BATCH_BYTES,
-    HEADER,
+from node.network import inlet as inlets
+from node.network import outlet as outlets
+from node.network.inlet import (  # type: ignore[attr-defined]  # libp2p's names by the package, which silences a warning
     IncompleteReadError,
     Inlet,
-    Outlet,
-    RawConnError,
-    trial,
 )
+from node.network.noisewire import HEADER, RawConnError  # type: ignore[attr-defined]
+from node.network.outlet import BATCH_BYTES, Outlet
+from node.network.pipes import trial
 
 PING = HEADER.pack(0, 2, 1, 0, 9)
 
@@ -110,12 +109,14 @@ def test_sealing_with_a_helper_gives_the_same_bytes(size: int) -> None:
 
     async def twice() -> tuple[bytes, bytes]:
         alone, shared = Outlet(cipher()), Outlet(cipher())
+        mine = theirs = b""
         for _ in range(2):
-            sealed, other = bytes(alone.seal(5, data)), bytes(await shared.seal_shared(5, data))
-        return sealed, other
+            mine, theirs = bytes(alone.seal(5, data)), bytes(await shared.seal_shared(5, data))
+        return mine, theirs
 
-    sealed, other = run(twice())  # type: ignore[misc]
-    assert sealed == other
+    both = run(twice())
+    assert isinstance(both, tuple)
+    assert both[0] == both[1]
 
 
 @given(st.integers(1, 30), st.integers(0, 29))
@@ -164,7 +165,7 @@ def test_a_frame_over_the_bound_is_left_to_the_loop() -> None:
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(autojump_clock: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.network.pipes.BODY_S", 0.05)
+    monkeypatch.setattr("node.network.inlet.BODY_S", 0.05)
 
     class Silent(Socket):
         async def recv_into(self, target: memoryview) -> int:
@@ -179,13 +180,45 @@ def test_a_body_that_does_not_come_is_not_waited_for(autojump_clock: object, mon
 
 def test_the_trial_passes_and_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trial() == ""
-    monkeypatch.setattr(pipes, "_crypt", lambda *_words: None)
-    assert "did not go through" in trial()
+    for end in (inlets, outlets):
+        with monkeypatch.context() as broken:
+            broken.setattr(end, "crypt", lambda *_words: None)
+            assert trial() != ""
+
+
+def test_who_sends_much_has_more_room_until_he_sends_little() -> None:
+    data = bytes(30_000)
+    much = sealed([HEADER.pack(0, 0, 0, 5, len(data)) + data] * 20)
+    little = [sealed([HEADER.pack(0, 0, 0, 5, 1) + b"x"]) for _ in range(inlets.LITTLE + 5)]
+
+    async def main() -> list[int]:
+        source, muxer = inlet([b"", much], window=1 << 30)
+        rooms = [len(source._raw)]
+        with pytest.raises(IncompleteReadError):
+            await source.read(12)
+        rooms.append(len(source._raw))
+        for piece in little:
+            source._cipher.n = 0  # each was sealed as the first of its kind
+            source._socket = Socket([piece])
+            with pytest.raises(IncompleteReadError):
+                await source.read(12)
+        assert len(muxer.stream_buffers[5]) == 20 * len(data) + len(little)
+        return [*rooms, len(source._raw)]
+
+    assert run(main()) == [inlets.RAW_BYTES, inlets.MUCH_BYTES, inlets.RAW_BYTES]
+
+
+def test_a_thousand_small_messages_are_opened_a_few_at_a_time() -> None:
+    frames = [HEADER.pack(0, 0, 0, 5, 1) + bytes([n % 256]) for n in range(1_000)]
+    source, muxer = inlet([sealed([*frames, PING])])
+    assert len(source._whole()) == inlets.MOST_SHARED
+    assert run(source.read(12)) == PING
+    assert bytes(muxer.stream_buffers[5]) == bytes(n % 256 for n in range(1_000))
 
 
 def test_pings_without_end_are_read_slowly_and_data_between_them_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipes, "FRAMES_BURST", 10.0)
-    monkeypatch.setattr(pipes, "FRAMES_PER_S", 100.0)
+    monkeypatch.setattr(inlets, "FRAMES_BURST", 10.0)
+    monkeypatch.setattr(inlets, "FRAMES_PER_S", 100.0)
     data = HEADER.pack(0, 0, 0, 5, 3) + b"abc"
 
     async def main() -> float:
