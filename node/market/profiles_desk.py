@@ -36,7 +36,6 @@ from protocols.wei import parse_wei
 
 log = structlog.get_logger(__name__)
 
-DEADLINE_S = 100.0  # what is not finished then is gone on with by the next query
 MOST_SELLERS = 64
 MOST_SHOWN = 64  # clusters held against the own shard; each costs a search of it
 
@@ -102,9 +101,7 @@ class ProfileDesk:
         """
         parse_domain(domain)
         query = query or secrets.token_hex(16)
-        outcomes: list[Outcome] = []
-        with trio.move_on_after(DEADLINE_S):
-            outcomes = await self._buyer.buy(self._chosen(domain)[:max_sellers], query, budget_wei, least=least)
+        outcomes = await self._buyer.buy(self._chosen(domain)[:max_sellers], query, budget_wei, least=least)
         told = await self._told(domain)
         self._judge(domain, told, {one.peer for one in outcomes if one.state == "bought"})
         measured = await self._supply.measured(domain)

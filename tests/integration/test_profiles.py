@@ -19,6 +19,7 @@ import trio
 
 from contracts.bindings.bank import Item
 from node.journal.profile_sales import MAX_REPEATS
+from node.market import profiles_buying
 from node.market.profiles_adverts import sellers
 from node.market.profiles_making import FLOOR
 from node.wallet.errors import WalletLocked
@@ -366,6 +367,33 @@ async def test_an_answer_that_was_lost_comes_without_being_paid_again(place: Pla
         assert (again.paid_wei, again.profiles) == (0, 1)
         assert await lane(bob, alice) == PRICE_WEI
         assert await alice.profile_sales.sold("fashion") == (1, PRICE_WEI)
+
+
+async def test_a_seller_who_hangs_costs_a_deadline_and_is_gone_on_with(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with place.trader(ALICE, 1) as alice, place.trader(BOB, 2) as bob:
+        await deposit(place, bob)
+        await meet(alice, bob)
+        serve: Handler = alice.wire._handlers[PROTOCOL]  # type: ignore[assignment]
+
+        async def hang(peer: object, body: bytes) -> bytes:
+            reply = await serve(peer, body)
+            if decode(body, ProfileRequest, max_bytes=4_096).payment:
+                await trio.sleep_forever()
+            return reply
+
+        alice.wire._handlers[PROTOCOL] = hang
+        monkeypatch.setattr(profiles_buying, "DEADLINE_S", 2.0)
+        with trio.fail_after(60):
+            cut = await bob.profile_desk.query("fashion", MANY)
+        assert (cut.paid_wei, cut.profiles) == (PRICE_WEI, 0), "what was signed is told"
+        assert "no time" in cut.sellers[0].reason
+        monkeypatch.undo()
+        alice.wire._handlers[PROTOCOL] = serve
+        again = await bob.profile_desk.query("fashion", MANY)
+        assert (again.paid_wei, again.profiles) == (0, 1)
+        assert await lane(bob, alice) == PRICE_WEI
 
 
 @pytest.mark.parametrize("answer", ["garbage", "silence", "another profile", "a refusal that claims the money"])

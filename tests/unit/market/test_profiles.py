@@ -332,6 +332,8 @@ async def test_a_purchase_is_charged_once_and_an_edition_once_to_each(home: Home
     assert [await charge(sale(n), 7) for n in (1, 2, 1)] == ["repeat"] * MAX_REPEATS
     assert await charge(sale(2), 7) == "worn_out"
     assert (await home.sales.served("0xA"), await home.sales.sold("food")) == (7, (1, 7))
+    assert await charge(Sale("0xB", bytes(16), "p", "food", digest, 7), 100) == "charged"
+    assert await home.sales.served("0xB") == 100, "a first voucher over more was for what an older journal knew"
     await home.profiles.stop("food")
     assert await charge(sale(3), 70) == "over"
 
