@@ -64,6 +64,20 @@ class Message(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class Queues(dict[ID, rpc_queue.RpcQueue]):
+    """The queue to each neighbour; one that takes another's place ends it.
+
+    Upstream looks whether there is a stream, waits for a new one, and then registers it (pubsub/pubsub.py
+    `_handle_new_peer`): when two do so at the same time, the sender of the first one's queue waits for ever.
+    """
+
+    def __setitem__(self, neighbour: ID, queue: rpc_queue.RpcQueue) -> None:
+        earlier = self.get(neighbour)
+        if earlier is not None and earlier is not queue:
+            earlier.close()
+        super().__setitem__(neighbour, queue)
+
+
 class Router(Sending):
     """Pubsub whose every inbound path is bounded, checked cheapest first, and unable to end the process."""
 
@@ -87,6 +101,7 @@ class Router(Sending):
         self._intake = Intake(conduct)
         self._handed_on, self._own = Allowance(RATE, BURST), Allowance(RATE, BURST)
         self._checking: set[bytes] = set()
+        self.peer_queues = Queues()
         self._records: dict[ID, bytes] = {}  # the last signed record of each neighbour: every RPC brings it again
 
     def notify_subscriptions(self, publish_message: Any) -> None:
@@ -223,6 +238,11 @@ class Router(Sending):
         await trio.sleep(REJOIN_S)  # until the end of the old stream has been noticed
         if neighbour not in self.peers:
             await self._handle_new_peer_with_retry(neighbour)
+
+    def _handle_dead_peer(self, peer_id: ID) -> None:
+        super()._handle_dead_peer(peer_id)
+        for waiting in self.router.back_off.values():  # kept for ever, of everybody who has ever come by
+            waiting.pop(peer_id, None)
 
     def _lose(self, connection: Any) -> None:
         """Forget the stream we have to a neighbour who has gone.

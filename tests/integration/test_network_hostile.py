@@ -6,7 +6,6 @@ arrives, and that memory, files and tasks are what they were before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -118,10 +117,9 @@ async def test_streams(
     attack: Attack,
     reason: str,
     monkeypatch: pytest.MonkeyPatch,
-    record_property: Callable[[str, object], None],
 ) -> None:
     monkeypatch.setattr("node.network.serving.REQUEST_S", 1.0)  # a dribbler is given ten seconds; 13 times
     monkeypatch.setattr("node.network.border.STREAM_BURST", 300.0)
     monkeypatch.setattr("node.network.border.STREAMS_PER_S", 50.0)
     monkeypatch.setattr("node.network.border.LINGER_S", 1.0)
-    assert await repelled(tmp_path, attack, record_property) == reason
+    assert await repelled(tmp_path, attack) == reason

@@ -121,12 +121,11 @@ async def test_doors(
     attack: Attack,
     reason: str,
     monkeypatch: pytest.MonkeyPatch,
-    record_property: Callable[[str, object], None],
 ) -> None:
     monkeypatch.setattr("node.network.links.DRIBBLE_S", 0.1)  # half a second of patience for each of twenty answers
     monkeypatch.setattr("node.network.border.STREAM_BURST", 300.0)
     monkeypatch.setattr("node.network.border.STREAMS_PER_S", 50.0)
-    assert await repelled(tmp_path, attack, record_property) == reason
+    assert await repelled(tmp_path, attack) == reason
 
 
 # --- many names, one address ---

@@ -6,7 +6,6 @@ those who did nothing wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -152,11 +151,10 @@ async def test_gossip(
     attack: Attack,
     reason: str,
     monkeypatch: pytest.MonkeyPatch,
-    record_property: Callable[[str, object], None],
 ) -> None:
     monkeypatch.setattr("node.network.gossip.BURST", 300.0)  # two thousand signatures take a while to make
     monkeypatch.setattr("node.network.gossip.RATE", 100.0)
-    assert await repelled(tmp_path, attack, record_property) == reason
+    assert await repelled(tmp_path, attack) == reason
 
 
 async def test_who_hands_on_what_is_only_late_is_not_to_blame(tmp_path: Path) -> None:
@@ -202,3 +200,20 @@ async def test_topics_and_control_of_a_crowd_are_taken(tmp_path: Path) -> None:
             while scene.alice.gossip.listeners("/schwung/domain-499/offers") < 1:
                 await trio.sleep(0.05)
         assert {peer.peer: peer.score for peer in scene.alice.peers()}[neighbour.peer_id] == 0
+
+
+async def test_who_prunes_and_goes_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A back-off is remembered of each name that comes by: ever new names would fill the memory."""
+    async with siege(tmp_path) as scene:
+        held = scene.alice.gossip._router.router.back_off
+        for number in range(5):
+            async with mallory(f"name {number}") as neighbour:
+                await neighbour.meet(scene.alice)
+                stream = await neighbour.stream(GOSSIP)
+                assert await tell(stream, control(prune=[rpc_pb2.ControlPrune(topicID=TOPIC, backoff=2**40)]))
+                with trio.fail_after(10):
+                    while neighbour.host.get_id() not in held.get(TOPIC, {}):
+                        await trio.sleep(0.05)
+        with trio.fail_after(20):
+            while held[TOPIC].keys() - {scene.bob.host.get_id()}:
+                await trio.sleep(0.05)
