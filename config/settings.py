@@ -47,7 +47,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     relay_reservations: Annotated[int, why("peers to lend it to; one costs an open connection", ge=1, le=10_000)] = 32
     relay_circuits: Annotated[
         int, why("connections through us at a time; each may hold 512 KiB on its way", ge=1, le=10_000)
-    ] = 32
+    ] = 64
     relay_circuit_bytes: Annotated[
         int, why("of one connection, each way; a payload beyond it goes on over a new one", ge=1 << 16, le=1 << 40)
     ] = 128 << 20

@@ -11,7 +11,7 @@ class RelayLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much of itself a relay lends to peers that cannot be dialled."""
 
     reservations: int = 32  # peers
-    circuits: int = 32  # connections at a time
+    circuits: int = 64  # connections at a time
     circuit_bytes: int = 128 << 20  # of one connection, in each direction
     circuit_s: int = 3_600  # of one connection
     bytes_per_s: int = 4 << 20  # all together

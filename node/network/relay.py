@@ -3,9 +3,9 @@
 py-libp2p 0.8.1 has a relay too, and it cannot be left running: it reserves in the name of whatever peer a RESERVE
 mentions (relay/circuit_v2/protocol.py 510–511), so one stranger fills it; it looks at a circuit's duration only when
 bytes arrive, and at silence never, so an idle circuit stays for good (846–862); at a limit it writes a message into the
-middle of the two peers' own bytes (852–856, 880–884); and a stream may go on with messages without end (335). Here a peer reserves for itself
-only, everything is counted, paced and ended in time, and what passes is never looked at: the two peers secure their
-connection end to end.
+middle of the two peers' own bytes (852–856, 880–884); and a stream may go on with messages without end (335). Here a
+peer reserves for itself only, everything is counted, paced and ended in time, and what passes is never looked at: the
+two peers secure their connection end to end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from protocols.ids import PeerId
 log = structlog.get_logger(__name__)
 
 RESERVATION_S = 3_600  # the specification's example; it ends with the connection in any case
-CIRCUITS_OF_ONE = 4  # that one peer opens at the same time: two nodes need one, and for a moment two
+CIRCUITS_OF_ONE = 8  # that one peer opens at the same time: to so many sellers behind this relay
 PIECE_BYTES = 64 * 1024
 WINDOW_BYTES = 256 * 1024  # on their way to us in each direction of a circuit
 IDLE_S = 180.0  # connected nodes ping each other every minute

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -141,6 +142,35 @@ async def test_a_payload_larger_than_a_circuit_arrives(tmp_path: Path) -> None:
         assert await target.fetch(cid, providers=[ned.peer_id], max_bytes=len(data), timeout_s=60) == data
         assert rita._outside.relay is not None
         assert rita._outside.relay.carried_bytes < 2 * len(data)
+
+
+def living() -> Counter[str]:
+    """This process's tasks by name."""
+    found: Counter[str] = Counter()
+    waiting = [trio.lowlevel.current_root_task()]
+    while waiting:
+        task = waiting.pop()
+        if task is not None:
+            found[task.name.rpartition(".")[2]] += 1
+            waiting.extend(child for nursery in task.child_nurseries for child in nursery.child_tasks)
+    return found
+
+
+async def test_circuits_that_come_and_go_leave_nothing_behind() -> None:
+    async with member("rita") as rita, hidden("ned", rita) as ned, hidden("nora", rita) as nora:
+
+        async def come_and_go(times: int) -> None:
+            for _ in range(times):
+                await reply(nora, ned.peer_id, os.urandom(10_000))
+                await nora.disconnect(ned.peer_id)
+            await until(lambda: rita.standing.serving["circuits"] == 0)
+
+        await come_and_go(2)
+        await trio.sleep(2)
+        before, files = living(), len(os.listdir("/proc/self/fd"))
+        await come_and_go(12)
+        await until(lambda: not (living() - before), 30)
+        assert len(os.listdir("/proc/self/fd")) <= files + 2
 
 
 async def test_a_full_relay_says_so_and_one_that_is_none_is_left_alone() -> None:

@@ -22,6 +22,7 @@ from node.network.addresses import to_id
 from node.network.circuitwire import HopMessage, StopMessage
 from node.network.errors import NetworkError
 from node.network.host import drop
+from node.network.relay import CIRCUITS_OF_ONE
 from protocols.errors import Malformed
 from protocols.ids import PeerId
 from tests.integration.test_network_relay import hidden, reply, until
@@ -168,10 +169,10 @@ async def test_one_peer_opens_few_circuits_at_a_time() -> None:
                 await trio.sleep_forever()
 
         async with trio.open_nursery() as nursery:
-            for _ in range(6):
+            for _ in range(CIRCUITS_OF_ONE + 2):
                 await nursery.start(hold)
             nursery.cancel_scope.cancel()
-        assert answers == [wire.OK] * 4 + [wire.RESOURCE_LIMIT_EXCEEDED] * 2
+        assert answers == [wire.OK] * CIRCUITS_OF_ONE + [wire.RESOURCE_LIMIT_EXCEEDED] * 2
         await until(lambda: rita.standing.serving["circuits"] == 0)
 
 
