@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 import trio
 
-from tests.support.mallory import GOSSIP, Mallory, mallory, rpc_pb2, tell
+from tests.support.mallory import GOSSIP, Mallory, mallory, tell
 from tests.support.siege import TOPIC, Attack, Scene, repelled, siege
+
+# isort: split
+from libp2p.pubsub.pb import rpc_pb2
 
 MANY = 10_000
 

@@ -7,6 +7,7 @@ import random
 import pytest
 import trio
 from google.protobuf.message import DecodeError
+from trio.testing import wait_all_tasks_blocked
 
 from node.network.conduct import (
     CLEAN_AFTER_S,
@@ -73,7 +74,8 @@ def test_points_halve_and_small_faults_far_apart_are_forgiven() -> None:
 
 
 def test_enough_points_are_a_ban_for_what_weighed_most() -> None:
-    clock, told = Clock(), []
+    clock = Clock()
+    told: list[Ban] = []
     conduct = Conduct(NoBans(), clock)
     conduct.on_ban = told.append
     conduct.blame(FOE, FLOOD, 30)
@@ -123,13 +125,14 @@ async def test_a_pardon_lifts_the_ban_and_forgets_the_points() -> None:
 
 
 async def test_a_ban_is_acted_upon_and_remembered_once() -> None:
-    notes, hung_up = Notes(), []
+    notes = Notes()
+    hung_up: list[PeerId] = []
     conduct = Conduct(notes, Clock())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(conduct.run, hung_up.append)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         conduct.blame(FOE, FORGED, 4)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert (hung_up, [ban.peer for ban in notes.kept]) == ([FOE], [FOE])
 
