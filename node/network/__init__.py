@@ -2,7 +2,7 @@
 
     async with open_network(NetworkOptions(network_id="devnet", chain_id=31337), seed) as network:
         await network.connect("/ip4/127.0.0.1/tcp/4001/p2p/12D3Koo…")
-        reply = await network.request(peer, "/schwung/catalog/1", body, timeout_s=5, max_reply_bytes=1 << 20)
+        reply = await network.request(peer, "/schwung/catalog/2", body, timeout_s=5, max_reply_bytes=1 << 20)
 
 Modules: `network` (the service), `host` (libp2p with one transport, one cipher, one muxer), `peers` (who is connected
 and greeted), `links` (connections and streams), `dialing` (bootstrap, redial), `streams` and `serving` (request/reply

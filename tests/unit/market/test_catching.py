@@ -155,6 +155,19 @@ async def test_what_was_withdrawn_here_is_not_fetched_from_who_does_not_know_it_
             await until(lambda: items[0].id not in offers_at(carol))
 
 
+async def test_two_that_know_different_things_end_with_the_same(open_stall: OpenStall) -> None:
+    dice = random.Random(5)
+    items = made(700)
+    async with open_stall(ALICE, 1) as alice, open_stall(BOB, 2) as bob:
+        await stock(alice, [item for item in items if dice.random() < 0.7])
+        await stock(bob, dice.sample(items, 400))
+        known = offers_at(alice) | offers_at(bob)
+        await until(lambda: offers_at(alice) == offers_at(bob) == known)
+        assert alice.catalog.tree("fashion").digest("") == bob.catalog.tree("fashion").digest("")
+    async with open_stall(BOB, 2) as again:
+        assert offers_at(again) == known
+
+
 # --- what it costs ---
 
 
