@@ -45,8 +45,8 @@ class Quota(NamedTuple):
     """What one peer may have of a protocol: streams at a time, new ones a second and at once, reads of a stream."""
 
     streams: int = 64
-    per_s: float = 100.0
-    burst: float = 1_000.0
+    per_s: float = 200.0
+    burst: float = 2_000.0
     reads_per_s: float = READS
 
 

@@ -33,7 +33,7 @@ STRANGER = "stranger"  # the kind of refusal of a peer that has not been greeted
 REQUEST_S = 10.0  # a request is written at once; a peer that dribbles it holds a slot
 PER_PEER = 8  # requests of one peer at the same time, of one protocol
 WAITING = 4  # times the concurrency may wait for a slot
-REQUESTS_PER_S, REQUEST_BURST = 100.0, 1_000.0  # of one peer, of one protocol: a quarter of what one core can answer
+REQUESTS_PER_S, REQUEST_BURST = 200.0, 2_000.0  # of one peer, of one protocol: half of what one core can answer
 SLOWEST_BYTES_PER_S = 64 * 1024  # below it a large request or reply holds its place too long
 BUSY = 0.1  # of a flood's points: an eager peer may be told "busy" now and then
 
