@@ -57,11 +57,11 @@ def _network_server(ready: Any) -> None:
     trio.run(_serve_network, ready)
 
 
-async def _round_trips(client: Network, peer: PeerId, count: int) -> list[float]:
+async def _round_trips(client: Network, peer: PeerId, count: int, repeatable: bool) -> list[float]:
     taken = []
     for _ in range(count):
         start = time.perf_counter()
-        await client.request(peer, ECHO, b"x" * 64, timeout_s=10, max_reply_bytes=64)
+        await client.request(peer, ECHO, b"x" * 64, timeout_s=10, max_reply_bytes=64, repeatable=repeatable)
         taken.append(time.perf_counter() - start)
     return taken
 
@@ -215,12 +215,14 @@ def throughput(sizes: list[int]) -> None:
                 await _push(client, peer, MEGABYTE)
                 return await _median(lambda count: _push(client, peer, count), size)
 
-        async def trips() -> list[float]:
+        async def trips(repeatable: bool) -> list[float]:
             async with member("bench-client") as client:
-                return await _round_trips(client, await client.connect(address), 300)
+                return await _round_trips(client, await client.connect(address), 300, repeatable)
 
-        taken = sorted(trio.run(trips))
-        print(f"request round trip   median {taken[150] * 1e3:.2f} ms   p99 {taken[297] * 1e3:.2f} ms")
+        for repeatable in (False, True):
+            taken = sorted(trio.run(trips, repeatable))
+            name = "the same, repeatable" if repeatable else "request round trip"
+            print(f"{name:20} median {taken[150] * 1e3:.2f} ms   p99 {taken[297] * 1e3:.2f} ms")
         print(f"\n{'payload':>9} {'ours':>9} {'TCP':>9} {'TLS':>9}   MB/s      of TCP   of TLS")
         for size in sizes:
             mine = trio.run(ours, size)
