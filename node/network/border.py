@@ -185,6 +185,13 @@ async def _see_off(stream: Any) -> None:
         await drop(stream)
 
 
+async def _end(connection: Any) -> None:
+    try:
+        await connection.close()
+    except Exception as err:  # as upstream has it: whatever goes wrong in parting, the others are parted with too
+        log.debug("a connection ended badly", error=repr(err))
+
+
 async def drop(stream: Any) -> None:
     """Reset a stream, whatever state it is in."""
     with shielded(CLOSE_S):
@@ -240,7 +247,7 @@ class Gate:
         """
         async with trio.open_nursery() as nursery:
             for connection in self._connections(peer):
-                nursery.start_soon(connection.close)
+                nursery.start_soon(_end, connection)
 
     def _why_not(self, peer: PeerId, direction: str) -> str:
         inbound, now = direction == "inbound", trio.current_time()
