@@ -20,7 +20,6 @@ Vectors = NDArray[np.float32]  # (n, dim), rows of unit length
 # of a hundred hits more; 16 of 384 dimensions are 6 kB, an eighth of what an item may have.
 MAX_SKETCH = 16
 RECORDS_A_CENTROID = 12  # fewer records than this do not support a direction of their own, and would be told apart
-ROUNDS = 12  # k-means on a few hundred points is settled by then
 
 
 def quantise(vector: Vectors) -> bytes:
@@ -56,32 +55,6 @@ def closeness(vector: Vectors, centroids: list[Centroid]) -> float:
     rows = np.frombuffer(b"".join(c.vector for c in centroids), np.int8).reshape(-1, len(vector)).astype(np.float32)
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     return float((rows @ vector / np.maximum(lengths, 1e-9)).max())
-
-
-def group(vectors: Vectors, count: int) -> tuple[Vectors, NDArray[np.intp]]:
-    """Spherical k-means: the centres (count, dim) and which of them each row is nearest to. Deterministic."""
-    centres = _spread(vectors, count)
-    nearest = np.argmax(vectors @ centres.T, axis=1)
-    for _ in range(ROUNDS):
-        sums = np.zeros_like(centres)
-        np.add.at(sums, nearest, vectors)
-        norms = np.linalg.norm(sums, axis=1, keepdims=True)
-        centres = np.where(norms > 0, sums / np.maximum(norms, 1e-9), centres).astype(np.float32)
-        moved = np.argmax(vectors @ centres.T, axis=1)
-        if np.array_equal(moved, nearest):
-            break
-        nearest = moved
-    return centres, nearest
-
-
-def _spread(vectors: Vectors, count: int) -> Vectors:
-    """Starting points by farthest-first traversal: no randomness, no two alike."""
-    chosen = [int(np.argmax(vectors @ vectors.mean(axis=0)))]
-    best = vectors @ vectors[chosen[0]]
-    while len(chosen) < count:
-        chosen.append(int(np.argmin(best)))
-        best = np.maximum(best, vectors @ vectors[chosen[-1]])
-    return vectors[chosen].copy()
 
 
 def closeness_of_many(vector: Vectors, sketches: list[bytes]) -> list[float]:
