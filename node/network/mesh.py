@@ -55,6 +55,20 @@ class Packed:
 class Sending(Pubsub):  # type: ignore[misc]
     """The outbound side of a router."""
 
+    def __init__(self, *args: Any, **changes: Any) -> None:
+        super().__init__(*args, **changes)
+        self._opening: set[ID] = set()
+
+    async def _handle_new_peer(self, peer_id: ID) -> None:
+        """Open our stream to a neighbour, one at a time: of two the first would wait for ever for something to send."""
+        if peer_id in self._opening:
+            return
+        self._opening.add(peer_id)
+        try:
+            await super()._handle_new_peer(peer_id)
+        finally:
+            self._opening.discard(peer_id)
+
     async def handle_sending_messages(self, peer_id: ID, stream: Any, queue: Any) -> None:
         """Write what waits for a neighbour; one that cannot be written to is lost, and greeted anew if still there."""
         try:

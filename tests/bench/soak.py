@@ -3,8 +3,8 @@
 Twenty signed offers of real size a second, told in turn; each lives for two minutes, so that the catalogue comes to a
 steady size; once a minute one of the later half of the nodes is killed, or ended gently, and started again. Verdict:
 
-- memory: the slope of the resident size of the nodes that ran all the time, in MB an hour, after a first fifth in which
-  caches fill; with the half-width of its 95 % interval over the nodes (Student's t)
+- memory: the slope of the resident size of the nodes that ran all the time, in MB an hour, after a quarter of an hour
+  in which caches fill (or half of the time); with the half-width of its 95 % interval over the nodes (Student's t)
 - leaked: tasks, sockets and file descriptors at rest after all of it, over those at rest before it
 - lost: offers that a node which had time to catch up did not have, while they were open
 
@@ -32,6 +32,7 @@ TELL_S = 5.0
 SETTLE_S = 40.0  # a node that was started so long ago has caught up
 LATE_S = 30.0  # an offer is everywhere by then, on a machine that has other things to do as well
 REST_S = 60.0
+WARM_S = 900.0
 PATIENCE_S = 300.0  # with a machine that has other things to do
 GONE = (Refused, trio.BrokenResourceError, trio.ClosedResourceError)  # it is being restarted
 STUDENT_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)  # two-sided, by degrees of freedom
@@ -98,7 +99,7 @@ class Soak:
             await trio.sleep(seconds)
             nursery.cancel_scope.cancel()
         after = await self._at_rest(before)
-        slope, margin = self._slope(start + seconds / 5)
+        slope, margin = self._slope(start + min(WARM_S, seconds / 2))
         return Verdict(
             minutes=seconds / 60,
             told=self._count,

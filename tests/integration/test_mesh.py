@@ -110,6 +110,29 @@ async def test_who_takes_nothing_is_left_behind_and_the_others_hear_all(
             await trio.sleep(0.05)
 
 
+async def test_a_neighbour_that_is_met_twice_at_once_is_written_to_by_one_task(
+    alice: Network, bob: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await alice.subscribe(TOPIC, anything)
+    await bob.subscribe(TOPIC, anything)
+    await meet(alice, bob)
+    await listening(alice, TOPIC)
+    router, begun = alice.gossip._router, []
+    write = router.handle_sending_messages
+
+    async def counted(peer: Any, stream: Any, queue: Any) -> None:
+        begun.append(peer)
+        await write(peer, stream, queue)
+
+    monkeypatch.setattr(router, "handle_sending_messages", counted)
+    router._handle_dead_peer(to_id(bob.peer_id))
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(router._handle_new_peer, to_id(bob.peer_id))
+    await trio.sleep(0.5)
+    assert begun == [to_id(bob.peer_id)]
+
+
 async def test_what_is_asked_for_again_fits_what_a_neighbour_takes(alice: Network) -> None:
     """Upstream joins what was asked for up to 1 MiB, twice of what we, and go's default, read as one message."""
     wanted = gossip.rpc_pb2.RPC(publish=[gossip.rpc_pb2.Message(data=bytes(SIZE), seqno=bytes(8)) for _ in range(300)])

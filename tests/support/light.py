@@ -9,6 +9,7 @@ What it can do are the methods of `Light`. `tests.support.field` starts it and t
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -165,6 +166,11 @@ class Light:
             left, _right = trio.socket.socketpair()
             os.dup(left.fileno())
         self._grown.append(bytearray(os.urandom(1)) * (megabytes * 1_000_000))
+
+    async def census(self) -> dict[str, int]:
+        """How many objects of each type the garbage collector knows: what grows between two of them leaks."""
+        gc.collect()
+        return dict(Counter(type(one).__qualname__ for one in gc.get_objects()))
 
     async def state(self) -> dict[str, Any]:
         """What a node holds at this moment."""
