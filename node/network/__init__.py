@@ -7,8 +7,8 @@
 Modules: `network` (the service), `host` (libp2p with one transport, one cipher, one muxer), `peers` (who is connected
 and greeted), `links` (connections and streams), `dialing` (bootstrap, redial), `streams` and `serving` (request/reply
 and dialogues, both ends), `gossip` (publish/subscribe), `bitswap` (blocks for any IPFS peer), `substrate` (repairs of
-py-libp2p's hot paths). What peers may cost us: `border` (connections and streams as they come in), `turnstile` (by
-address), `rpcs` (gossip), `conduct` (who is banned, for what, how long), `guard` (what follows from it).
+py-libp2p's hot paths). What peers may cost us: `gate` and `border` (connections and streams as they come in),
+`turnstile` (by address), `rpcs` (gossip), `conduct` (who is banned, for what, how long), `guard` (what follows).
 """
 
 import warnings

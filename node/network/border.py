@@ -1,4 +1,4 @@
-"""Where connections and streams of others come in: by address, by peer, by protocol, each with its bounds.
+"""Where streams of others come in: by peer and by protocol, each with its bounds.
 
 Every inbound stream passes `Border`, from its first byte to the end of its handler. Upstream negotiates with anybody,
 reads names of any length and lets an exception in a handler fall through to the root nursery.
@@ -18,14 +18,12 @@ from libp2p.host.ping import ID as PING
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify_push.identify_push import ID_PUSH
 from libp2p.io.exceptions import IOException
-from libp2p.network.exceptions import SwarmException
 from libp2p.protocol_muxer.exceptions import MultiselectError
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 
 from node.network.allowance import READ_BURST, READS, Allowance, Metered
-from node.network.conduct import FLOOD, MALFORMED, RECONNECTED, SILENT, Conduct, Fault
+from node.network.conduct import FLOOD, MALFORMED, SILENT, Conduct, Fault
 from node.network.substrate import READ_BYTES, shielded
-from node.network.turnstile import Refused, Turnstile
 from protocols.ids import PeerId
 
 log = structlog.get_logger(__name__)
@@ -37,8 +35,6 @@ NEGOTIATION_S = 10
 NEGOTIATION_BYTES = 4_096
 CLOSE_S = 2.0
 LINGER_S = 5.0  # for the other side to close what we have closed
-CONNECTS_PER_S, CONNECT_BURST = 0.2, 30.0  # of one peer; a node that restarts needs one
-HEARINGS_PER_S, HEARINGS_BURST = 1 / 60, 3.0  # connections of a banned peer: it comes in as far as to be told why
 
 
 class Quota(NamedTuple):
@@ -185,13 +181,6 @@ async def _see_off(stream: Any) -> None:
         await drop(stream)
 
 
-async def _end(connection: Any) -> None:
-    try:
-        await connection.close()
-    except Exception as err:  # as upstream has it: whatever goes wrong in parting, the others are parted with too
-        log.debug("a connection ended badly", error=repr(err))
-
-
 async def drop(stream: Any) -> None:
     """Reset a stream, whatever state it is in."""
     with shielded(CLOSE_S):
@@ -199,61 +188,3 @@ async def drop(stream: Any) -> None:
             await stream.reset()
         except Exception as err:  # it may be gone in many ways, and gone is what we want
             log.debug("reset failed", error=repr(err))
-
-
-class Gate:
-    """Where connections come in: by the address before their first byte, by the peer when it has shown who it is."""
-
-    def __init__(self, swarm: Any, conduct: Conduct, turnstile: Turnstile) -> None:
-        self._conduct = conduct
-        self._turnstile = turnstile
-        self._connects = Allowance(CONNECTS_PER_S, CONNECT_BURST)
-        self._hearings = Allowance(HEARINGS_PER_S, HEARINGS_BURST)
-        self._take_in = swarm._handle_inbound_connection
-        self._add = swarm.add_conn
-        swarm._handle_inbound_connection = self.enter
-        self._connections = swarm.get_connections
-        swarm.add_conn = self.add
-        swarm.close_peer = self.close
-
-    async def enter(self, raw: Any, address: Any) -> None:
-        """Take a connection in, and stay for its life."""
-        remote = raw.get_remote_address()
-        try:
-            with self._turnstile.enter(str(remote[0]) if remote else ""):
-                await self._take_in(raw, address)
-        except Refused as err:
-            log.debug("connection refused", reason=str(err))
-            with shielded(CLOSE_S):
-                await raw.close()
-
-    async def add(self, muxed: Any, direction: str = "unknown") -> Any:
-        """Begin to speak with a peer that is known now, or close. Raises SwarmException."""
-        reason = self._why_not(PeerId(str(muxed.peer_id)), direction)
-        if not reason:
-            return await self._add(muxed, direction)
-        scope = getattr(muxed, "_resource_scope", None)
-        if scope is not None:  # only a connection that was added gives it back at its end
-            scope.close()
-        with shielded(CLOSE_S):
-            await muxed.close()
-        raise SwarmException(reason)
-
-    async def close(self, peer: Any) -> None:
-        """Close all connections to a peer.
-
-        Upstream's (network/swarm.py 2341–2371) forgets, at its end, also one that has come meanwhile: it would live on,
-        unknown to everybody.
-        """
-        async with trio.open_nursery() as nursery:
-            for connection in self._connections(peer):
-                nursery.start_soon(_end, connection)
-
-    def _why_not(self, peer: PeerId, direction: str) -> str:
-        inbound, now = direction == "inbound", trio.current_time()
-        if self._conduct.ban(peer) and not (inbound and self._hearings.take(peer, now)):
-            return f"{peer} is banned"
-        if inbound and not self._connects.take(peer, now):
-            self._conduct.blame(peer, RECONNECTED)
-            return f"{peer} connects too often"
-        return ""

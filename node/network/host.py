@@ -27,10 +27,11 @@ from multiaddr import Multiaddr
 
 from node.network import private, substrate
 from node.network.addresses import parse_listen
-from node.network.border import MAX_STREAMS_PER_PEER, NEGOTIATION_S, Border, Gate, drop
+from node.network.border import MAX_STREAMS_PER_PEER, NEGOTIATION_S, Border, drop
 from node.network.conduct import Conduct
 from node.network.doorway import UPGRADE_S, Doorway
 from node.network.errors import ListenFailed
+from node.network.gate import Gate
 from node.network.options import NetworkOptions
 from node.network.peers import HELLO
 from node.network.turnstile import Turnstile
