@@ -16,8 +16,8 @@ from protocols.quality import PPM
 
 Vectors = NDArray[np.float32]  # (n, dim), rows of unit length
 
-# What a centroid is worth to who asks the right peers: `python -m tests.bench.search`. Twice as many find two or three
-# of a hundred hits more; 16 of 384 dimensions are 6 kB, an eighth of what an item may have.
+# 16 centroids of 384 dimensions are 6 kB, an eighth of what an item may have, and every node of a domain carries them.
+# What more detail finds for how many bytes is in `python -m tests.bench.search`; who wants it asks for an outline.
 MAX_SKETCH = 16
 RECORDS_A_CENTROID = 12  # fewer records than this do not support a direction of their own, and would be told apart
 

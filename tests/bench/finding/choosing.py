@@ -21,6 +21,7 @@ from tests.bench.finding.data import SEED, Corpus
 from tests.support.items import an_offer
 
 WANTED = 10
+GOAL = 0.95  # recall, with a fifth of the peers asked
 FLOOR = MarketSettings().outline_records
 COUNTS = (1, 2, 3, 4, 5, 6, 8)
 SIZES = (16, 32, 64, 128)
@@ -94,8 +95,15 @@ def table(shards: Shards) -> None:
     for name, worth in fixed.items():
         row = [shards.recall(worth, count) for count in (*COUNTS, shards.nodes)]
         print(f"{name:20}" + "".join(f"{value:7.3f}" for value in row), flush=True)
+    needed = [f"{name} {_needed(shards, worth)}" for name, worth in fixed.items()]
+    print(f"recall {GOAL} takes, of {shards.nodes} peers: {'; '.join(needed)}")
     for name, least in (("sketches", 0), ("outlines", FLOOR)):
         policy(shards, name, shelve(shards.offered(least)[0], shards.queries.shape[1]))
+
+
+def _needed(shards: Shards, worth: np.ndarray) -> int:
+    """How many peers have to be asked for the recall that is our goal."""
+    return next(count for count in range(1, shards.nodes + 1) if shards.recall(worth, count) >= GOAL)
 
 
 def _nearest(shards: Shards) -> np.ndarray:
