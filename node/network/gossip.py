@@ -218,6 +218,7 @@ class Router(Sending):
         held = self._peer_subscription_count.get(neighbour, 0)
         for one in self._intake.subscriptions(peer, rpc.subscriptions, held):
             self.handle_subscription(neighbour, one)
+            await trio.lowlevel.checkpoint()  # each starts three tasks of the library: a thousand take seconds
         if rpc.HasField("control"):
             control = self._intake.control(peer, rpc.control, self.sinks)
             await self.router.handle_rpc(rpc_pb2.RPC(control=control), neighbour)
