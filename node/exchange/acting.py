@@ -128,7 +128,7 @@ class Acting:
         """Check every cell with the key at hand once more; None without one. Raises BlocksError, Malformed."""
         if state.key is None:
             return None
-        return await trio.to_thread.run_sync(machine.examine, state, ev.Verify(state.key), await self._payload(offer))
+        return await trio.to_thread.run_sync(machine.examine, state, ev.Verify(state.key, state.sale), await self._payload(offer))
 
     async def _look(
         self, state: BuyerState, action: ev.AskSample | ev.ReadOffer | ev.Verify | ev.Import, offer: Listed[Offer]

@@ -272,9 +272,12 @@ class AskKey(msgspec.Struct, frozen=True, tag=True):
 
 
 class Verify(msgspec.Struct, frozen=True, tag=True):
-    """Run `machine.examine` on the payload, in a worker thread."""
+    """Run `machine.examine` on the payload, in a worker thread. The key is masked for one sale, which a reorganisation
+    may have taken out of the state by the time this is carried out.
+    """
 
     key: MaskedKey
+    sale: str
 
 
 class Import(msgspec.Struct, frozen=True, tag=True):

@@ -155,7 +155,7 @@ def restore(data: bytes, kind: type[S]) -> S:
 
 def examine(state: BuyerState, action: Verify, payload: Payload) -> Checked | Faulted:
     """Carry out a Verify: unmask the key and check every cell. CPU-bound: run it in a worker thread."""
-    sale = int(state.sale)
+    sale = int(action.sale)
     outcome = try_key(payload, state.secret, action.key, sale)
     if outcome.fault is None and outcome.content_key is not None:
         return Checked(action.key, outcome.content_key)

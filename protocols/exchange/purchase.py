@@ -159,7 +159,7 @@ def _patience(asked: int) -> int:
 
 
 def _plan_keyed(state: BuyerState) -> list[ev.BuyerAction]:
-    return [ev.Verify(state.key)] if state.key else []
+    return [ev.Verify(state.key, state.sale)] if state.key else []
 
 
 def _plan_disputing(state: BuyerState) -> list[ev.BuyerAction]:
