@@ -9,7 +9,7 @@ The part of the specification that provider records need (FIND_NODE, ADD_PROVIDE
 the library's protobuf, in the files whose names begin with `dht`. The library's KadDHT (0.8.1) takes and answers values
 besides, adds every asker to its table, waits for a silent stream without a deadline in one of twelve places for all,
 keeps records without any bound and writes all of them to the disk for each one that comes, dials whatever address
-anybody names, and takes twice the time and CPU (`python -m tests.bench.dht`).
+anybody names, and takes more time and CPU (`python -m tests.bench.dht`).
 """
 
 from __future__ import annotations
