@@ -37,7 +37,8 @@ def test_a_fair_sale_costs_the_first_buyer_what_it_costs_the_later_ones(table: T
     assert first is not None
     assert again is not None
     assert max(first, again) < GOALS[step]
-    assert abs(first - again) < 100  # calldata has more or fewer zero bytes
+    # calldata has more or fewer zero bytes; a sale that is the first in a bucket of time moves the buckets of held shares
+    assert abs(first - again) < 400
 
 
 def test_one_more_voucher_in_a_batch_stays_below_its_goal(table: Table) -> None:
