@@ -15,7 +15,7 @@ LENGTH_BYTES = 2
 TAG_BYTES = 16
 MESSAGE_BYTES = 65_535
 FRAME_BYTES = LENGTH_BYTES + HEADER.size + WRITE_BYTES + TAG_BYTES  # of a full frame on the wire
-WORTH_SHARING = 1_000  # messages: more than there are, for a helper gains on a busy machine and costs 15 % on an idle one
+WORTH_SHARING = 1_000  # messages, so never: a helper gains on a busy machine and costs 15 % on an idle one
 
 
 def crypt(cipher: Any, verb: str, number: int, source: memoryview, target: memoryview) -> None:
