@@ -16,7 +16,7 @@ from node.journal.deals import Role
 from node.journal.jobs import Jobs
 from node.layers.base import now
 from node.layers.node import Node
-from node.market.catalog import Wanted
+from node.market.catalog.catalog import Wanted
 from node.observe.health import Health, Unhealthy
 from node.observe.metrics import Metrics
 from node.rpc.dispatch import Dispatcher

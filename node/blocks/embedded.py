@@ -46,7 +46,7 @@ from node.blocks.taking import Keeper
 from node.blocks.transfer import Transfer
 from node.network import Network
 from node.network.bitswap import Bitswap, serve_bitswap
-from node.network.providing import Providing
+from node.network.dht.providing import Providing
 from protocols.errors import BadIdentifier
 from protocols.ids import Cid, PeerId
 from protocols.payload import LEAF_BYTES

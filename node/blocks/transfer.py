@@ -25,8 +25,8 @@ from node.blocks.room import BASE_RUNS, RUN_BYTES, Line
 from node.blocks.runs import Work
 from node.blocks.taking import LEAF_S, Fetching, Keeper, Lied, NotHere
 from node.network import Dialogue, Network
-from node.network.conduct import FALSE
 from node.network.errors import DeadlineExceeded, NetworkError, PeerBusy, PeerRefused, ReplyTooLarge
+from node.network.guard.conduct import FALSE
 from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
 from protocols.framing import frame

@@ -21,7 +21,7 @@ from node.exchange.judge import Scorer, judge, measure
 from node.exchange.runner import attempt
 from node.exchange.seller_client import Wire, ask_key, ask_openings, bring_consent
 from node.identity.errors import WalletLocked
-from node.market.catalog import Listed
+from node.market.catalog.catalog import Listed
 from node.shard.errors import ShardError
 from node.wallet.transact import Transactor
 from protocols.errors import ProtocolError
@@ -128,7 +128,9 @@ class Acting:
         """Check every cell with the key at hand once more; None without one. Raises BlocksError, Malformed."""
         if state.key is None:
             return None
-        return await trio.to_thread.run_sync(machine.examine, state, ev.Verify(state.key, state.sale), await self._payload(offer))
+        return await trio.to_thread.run_sync(
+            machine.examine, state, ev.Verify(state.key, state.sale), await self._payload(offer)
+        )
 
     async def _look(
         self, state: BuyerState, action: ev.AskSample | ev.ReadOffer | ev.Verify | ev.Import, offer: Listed[Offer]

@@ -25,7 +25,7 @@ from node.exchange.runner import Runner
 from node.exchange.watch import ChainWatch
 from node.identity.errors import NoWallet
 from node.journal.deals import Deal, Deals
-from node.market.catalog import Catalog, Listed
+from node.market.catalog.catalog import Catalog, Listed
 from node.market.errors import NotFound
 from node.wallet.errors import InsufficientFunds
 from node.wallet.transact import Transactor

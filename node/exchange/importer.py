@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from node.embed import Embedder
-from node.market.catalog import Listed
+from node.market.catalog.catalog import Listed
 from node.refine import SCORE_VERSION, score_record
 from node.refine.quality import joined
 from node.shard import Shard, ShardRecord

@@ -15,7 +15,7 @@ import trio
 
 from contracts.errors import ChainError
 from node.feedback.tickets import Tickets
-from node.market.catalog import Listed
+from node.market.catalog.catalog import Listed
 from protocols.feedback.rating import Rating
 
 log = structlog.get_logger(__name__)

@@ -22,7 +22,7 @@ from node.feedback.ports import Events, Wallet
 from node.feedback.stakes import Stakes
 from node.feedback.tickets import Tickets
 from node.journal.epochs import Proposal, Proposals
-from node.market.catalog import Catalog, Listed
+from node.market.catalog.catalog import Catalog, Listed
 from node.wallet.transact import Transactor
 from protocols.feedback.epoch import PPM
 from protocols.feedback.rating import Rating

@@ -22,7 +22,7 @@ from node.feedback.ports import Wallet
 from node.feedback.tickets import Tickets
 from node.journal.deals import Deals
 from node.journal.feedback import FeedbackStore, Given
-from node.market.catalog import Catalog, Listed
+from node.market.catalog.catalog import Catalog, Listed
 from node.market.gossip import Gossip
 from node.market.kinds import Context
 from node.wallet.transact import Transactor

@@ -19,7 +19,7 @@ from contracts.chain import Chain
 from contracts.errors import ChainError
 from node.feedback.ports import Wallet
 from node.feedback.tickets import Tickets
-from node.market.catalog import Catalog, Listed
+from node.market.catalog.catalog import Catalog, Listed
 from node.market.kinds import Body
 from protocols.feedback.rating import Rating
 

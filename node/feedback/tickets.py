@@ -6,7 +6,7 @@ What was settled stays settled, so a good ticket is remembered; a missing one is
 from __future__ import annotations
 
 from contracts.chain import Chain
-from node.market.catalog import Catalog, Listed
+from node.market.catalog.catalog import Catalog, Listed
 from protocols.feedback.rating import Rating
 from protocols.offers.offer import Offer
 

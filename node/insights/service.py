@@ -11,7 +11,7 @@ import numpy as np
 
 from node.feedback.rewards import Owed
 from node.journal.deals import Deals
-from node.market.catalog import Catalog, Wanted
+from node.market.catalog.catalog import Catalog, Wanted
 from node.market.match import terms
 from node.shard import Filter, Shard
 from protocols.demand.demand import Demand

@@ -1,4 +1,4 @@
-"""Peers that are refused for a while; `Bans` fits `node.network.conduct.BanMemory`, neither package imports the other.
+"""Peers that are refused for a while; `Bans` fits the network's `BanMemory`, neither package imports the other.
 
 A ban that is over stays until its peer has been clean for a week: the next one is longer for it.
 """
@@ -26,7 +26,7 @@ KEPT_AFTER_S = 7 * 24 * 3_600
 
 
 class Ban(Protocol):
-    """One of `node.network.conduct`; times in UTC seconds."""
+    """One of `node.network.guard.conduct`; times in UTC seconds."""
 
     @property
     def peer(self) -> PeerId: ...

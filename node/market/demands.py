@@ -10,14 +10,14 @@ import structlog
 
 from node.embed import Embedder
 from node.journal.demands import Demands as DemandStore
-from node.market.catalog import Catalog, Listed
+from node.market.catalog.catalog import Catalog, Listed
 from node.market.errors import NotFound, NotMine
 from node.market.gossip import Gossip
 from node.market.kinds import Body, Context
 from node.market.match import Match, Weigh, equal, meets, rank, terms
 from node.market.noise import perturb
 from node.market.ports import Events
-from node.market.sketch import Vectors, closeness, dequantise, quantise
+from node.market.search.sketch import Vectors, closeness, dequantise, quantise
 from protocols.codec import encode
 from protocols.demand import demand as demands
 from protocols.demand.demand import Demand

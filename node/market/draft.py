@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from node.market.errors import NothingToSell
-from node.market.sketch import sketch
+from node.market.search.sketch import sketch
 from node.shard.record import ShardRecord
 from protocols.offers.offer import Centroid
 from protocols.quality import PPM, Quality, mean_quality

@@ -35,7 +35,7 @@ from node.journal.erasures import ErasureRow, Erasures
 from node.journal.errors import JournalError
 from node.journal.publications import Publications
 from node.journal.transactions import Transactions
-from node.market.catalog import Catalog, Listed
+from node.market.catalog.catalog import Catalog, Listed
 from node.market.offers import Offers
 from node.market.ports import Events
 from node.market.proof import Gone, Proof, RevokedOffer, remains_of, revoked, without_sketch

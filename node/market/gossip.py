@@ -17,8 +17,8 @@ import structlog
 import trio
 
 from node.journal.catalog import CatalogStore
-from node.market.catalog import Catalog, Listed
-from node.market.catching import CatchUp
+from node.market.catalog.catalog import Catalog, Listed
+from node.market.catalog.catching import CatchUp
 from node.market.kinds import KINDS, TOPICS, Body, Context
 from node.market.pace import Authors, Bucket
 from node.market.ports import Events, Messages, Signer, Wire

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from node.market.catalog import Listed, Wanted
+from node.market.catalog.catalog import Listed, Wanted
 from protocols.demand.demand import Demand
 from protocols.offers.offer import Offer
 from protocols.wei import parse_wei

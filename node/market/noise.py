@@ -13,7 +13,7 @@ import random
 
 import numpy as np
 
-from node.market.sketch import Vectors
+from node.market.search.sketch import Vectors
 
 
 def noisy(vector: Vectors, epsilon: float, dice: random.Random) -> Vectors:

@@ -22,7 +22,7 @@ import trio
 from contracts.chain import Chain
 from node.blocks import Blocks
 from node.journal.publications import Publication, Publications
-from node.market.catalog import Catalog, Listed
+from node.market.catalog.catalog import Catalog, Listed
 from node.market.draft import Draft, Filter, choose, describe, seal_records
 from node.market.errors import Erased, NotFound, NothingToSell, NotMine
 from node.market.gossip import Gossip

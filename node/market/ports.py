@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from node.network.conduct import Fault
+from node.network.guard.conduct import Fault
 from protocols.ids import Address, PeerId
 
 Handler = Callable[[PeerId, bytes], Awaitable[bytes]]

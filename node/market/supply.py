@@ -20,11 +20,11 @@ import numpy as np
 import structlog
 import trio
 
-from node.market.catalog import Listed
+from node.market.catalog.catalog import Listed
 from node.market.gossip import Gossip
 from node.market.kinds import Body
 from node.market.ports import Events, OnOffer
-from node.market.sketch import Vectors, dequantise
+from node.market.search.sketch import Vectors, dequantise
 from node.refine.quality import SAMPLE_LEAST, Scale, measure_scale
 from node.shard import Filter, Shard
 from protocols.demand.demand import Demand

@@ -20,7 +20,7 @@ import structlog
 import trio
 
 from node.journal.model_calls import Call, ModelCalls, Tab
-from node.market.catalog import Listed
+from node.market.catalog.catalog import Listed
 from node.models.directory import Directory
 from node.models.errors import BadCall, NoProvider, PaymentRequired, WrongReceipt
 from node.models.ports import Bank, Events, Purse, Wallet, Wire

@@ -22,7 +22,7 @@ from contracts.errors import ChainError, Reverted
 from contracts.values import Call
 from node.identity.errors import IdentityError
 from node.journal.models import Models as ModelStore
-from node.market.catalog import Listed
+from node.market.catalog.catalog import Listed
 from node.market.kinds import Body
 from node.models.directory import Directory
 from node.models.earnings import Earnings, Part

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from contracts.bindings.models import Model
-from node.market.catalog import Catalog, Listed
+from node.market.catalog.catalog import Catalog, Listed
 from node.models.errors import BadCall, UnknownModel
 from node.models.facts import Facts
 from node.models.ports import Registry

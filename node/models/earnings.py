@@ -17,7 +17,7 @@ from contracts.bindings.models import Share
 from contracts.values import Receipt
 from node.feedback.rewards import Owed
 from node.journal.models import Models as ModelStore
-from node.market.catalog import Listed
+from node.market.catalog.catalog import Listed
 from node.models.attribution import fact_shares
 from node.models.directory import Directory
 from node.models.errors import UnknownModel

@@ -18,7 +18,7 @@ import msgspec
 
 from contracts.values import Receipt
 from node.feedback.rewards import Owed
-from node.market.catalog import Listed
+from node.market.catalog.catalog import Listed
 from node.models.attribution import fact_shares
 from node.models.calling import Answer, Calling
 from node.models.challenges import Challenged, Challenges

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from node.feedback.standing import Standing
-from node.market.catalog import Listed
+from node.market.catalog.catalog import Listed
 from node.models.calling import Answer
 from node.models.evaluate import Evaluation
 from node.models.workshop import TrainedModel

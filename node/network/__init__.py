@@ -35,7 +35,7 @@ from node.network.errors import (
     ReplyTooLarge,
     RequestTooLarge,
 )
-from node.network.gossip import Check, Message
+from node.network.gossip.gossip import Check, Message
 from node.network.network import Network, open_network
 from node.network.options import NetworkOptions
 from node.network.peers import Peer, PeerMemory

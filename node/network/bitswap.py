@@ -24,10 +24,10 @@ from libp2p.bitswap.pb.bitswap_pb2 import Message
 from libp2p.custom_types import TProtocol
 
 from node.network.addresses import to_id
-from node.network.allowance import Allowance
 from node.network.blockwire import MAX_WANTS, Answers, close, messages, prefix_of, send, with_version
-from node.network.conduct import FLOOD, MALFORMED
 from node.network.errors import NetworkError, PeerUnreachable
+from node.network.guard.allowance import Allowance
+from node.network.guard.conduct import FLOOD, MALFORMED
 from node.network.network import Network
 from node.network.streams import BROKEN
 from protocols.ids import PeerId

@@ -13,9 +13,9 @@ from typing import Any
 import trio
 from libp2p.bitswap.pb.bitswap_pb2 import Message
 
-from node.network.outlet import BATCH_BYTES
 from node.network.streams import BROKEN
-from node.network.substrate import READ_BYTES, shielded
+from node.network.substrate.outlet import BATCH_BYTES
+from node.network.substrate.substrate import READ_BYTES, shielded
 
 MAX_MESSAGE_BYTES = 4 << 20  # the specification's limit
 MAX_WANTS = 1_024  # of one peer at a time; Kubo asks for at most 1,024

@@ -25,16 +25,17 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
-from node.network import private, substrate
+from node.network import private
 from node.network.addresses import parse_listen
-from node.network.border import MAX_STREAMS_PER_PEER, NEGOTIATION_S, Border, drop
-from node.network.conduct import Conduct
-from node.network.doorway import UPGRADE_S, Doorway
 from node.network.errors import ListenFailed
-from node.network.gate import Gate
+from node.network.guard.border import MAX_STREAMS_PER_PEER, NEGOTIATION_S, Border, drop
+from node.network.guard.conduct import Conduct
+from node.network.guard.doorway import UPGRADE_S, Doorway
+from node.network.guard.gate import Gate
+from node.network.guard.turnstile import Turnstile
 from node.network.options import NetworkOptions
 from node.network.peers import HELLO
-from node.network.turnstile import Turnstile
+from node.network.substrate import substrate
 
 __all__ = ["MAX_STREAMS_PER_PEER", "check_port", "drop", "make_host"]
 
@@ -61,7 +62,7 @@ def make_host(options: NetworkOptions, seed: bytes, conduct: Conduct, turnstile:
         connection_config=_connections(options.max_connections),
         announce_addrs=[Multiaddr(text) for text in options.announce] or None,
         psk=options.private_key.hex() or None,
-        disable_identify_address_discovery=True,  # what some peers claim to observe; ours is node.network.reachability
+        disable_identify_address_discovery=True,  # what some peers claim to observe; ours is `reachability`
     )
     swarm = host.get_network()
     swarm.retry_config = RetryConfig(max_retries=0)  # our own dialling has its own backoff

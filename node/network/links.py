@@ -21,7 +21,6 @@ from libp2p.network import swarm as swarm_module
 from libp2p.peer.peerinfo import PeerInfo
 
 from node.network.addresses import CIRCUIT, is_circuit, parse_peer_address, to_id
-from node.network.conduct import MALFORMED, OVERSIZE, STALLED, Fault
 from node.network.early import EarlyDialogue, Spoken
 from node.network.errors import (
     DeadlineExceeded,
@@ -31,6 +30,7 @@ from node.network.errors import (
     PeerVanished,
     ReplyTooLarge,
 )
+from node.network.guard.conduct import MALFORMED, OVERSIZE, STALLED, Fault
 from node.network.private import OtherKey
 from node.network.streams import BROKEN, MAX_REFUSAL_BYTES, Dialogue, converse, open_reply
 from protocols.errors import Malformed

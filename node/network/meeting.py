@@ -15,7 +15,7 @@ import trio
 
 from node.network.addresses import addresses_of
 from node.network.errors import Foreigner, PeerRefused, PeerUnreachable, Refuse
-from node.network.guard import Guard
+from node.network.guard.guard import Guard
 from node.network.links import Links
 from node.network.options import NetworkOptions
 from node.network.peers import (

@@ -13,8 +13,8 @@ from libp2p.tools.anyio_service import background_trio_service
 from msgspec.structs import replace
 
 from node.network.addresses import dialable, parse_listen, parse_peer_address
-from node.network.conduct import Ban, BanMemory, Fault, NoBans
-from node.network.dht import Dht
+from node.network.dht.dht import Dht
+from node.network.dht.rendezvous import Rendezvous
 from node.network.dialing import Keeper
 from node.network.errors import (
     Foreigner,
@@ -24,13 +24,15 @@ from node.network.errors import (
     PeerVanished,
     RequestTooLarge,
 )
-from node.network.gossip import BUFFER, Check, Gossip, Message, make_gossip
-from node.network.guard import Guard
+from node.network.gossip.gossip import BUFFER, Check, Gossip, Message, make_gossip
+from node.network.guard.conduct import Ban, BanMemory, Fault, NoBans
+from node.network.guard.guard import Guard
 from node.network.host import check_port, make_host
 from node.network.links import Links, Watcher
 from node.network.meeting import Meeting
 from node.network.options import NetworkOptions
-from node.network.outside import Outside, Standing
+from node.network.outside.outside import Outside, Standing
+from node.network.outside.reachability import DIAL_BACK, MAX_BYTES
 from node.network.peers import (
     HELLO,
     INTRODUCE,
@@ -42,8 +44,6 @@ from node.network.peers import (
     PeerBook,
     PeerMemory,
 )
-from node.network.reachability import DIAL_BACK, MAX_BYTES
-from node.network.rendezvous import Rendezvous
 from node.network.serving import (
     PER_PEER,
     REQUEST_BURST,
@@ -57,7 +57,7 @@ from node.network.serving import (
     talker,
 )
 from node.network.streams import MAX_REFUSAL_BYTES, Dialogue, deadline, open_reply
-from node.network.substrate import shielded
+from node.network.substrate.substrate import shielded
 from protocols.ids import PeerId
 
 log = structlog.get_logger(__name__)
@@ -139,7 +139,7 @@ class Network:
     # -- conduct
 
     def blame(self, peer: PeerId, fault: Fault, times: float = 1.0) -> None:
-        """Hold a fault of `node.network.conduct` against a peer; too many, and it is banned for a while."""
+        """Hold a fault of `node.network.guard.conduct` against a peer; too many, and it is banned for a while."""
         self._guard.conduct.blame(peer, fault, times)
 
     def banned(self) -> list[Ban]:

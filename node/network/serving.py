@@ -16,9 +16,9 @@ from typing import Any
 import structlog
 import trio
 
-from node.network.allowance import Allowance
-from node.network.conduct import FLOOD, MALFORMED, OVERSIZE, STALLED, Conduct
 from node.network.errors import DeadlineExceeded, NetworkError, Refuse, ReplyTooLarge
+from node.network.guard.allowance import Allowance
+from node.network.guard.conduct import FLOOD, MALFORMED, OVERSIZE, STALLED, Conduct
 from node.network.streams import OK, Dialogue, deadline, refusal
 from protocols.errors import BadIdentifier, Malformed, ProtocolError
 from protocols.ids import PeerId

@@ -24,9 +24,9 @@ from node.network.errors import (
     ReplyTooLarge,
 )
 from node.network.host import drop
-from node.network.outlet import BATCH_BYTES
-from node.network.sinks import Sink
-from node.network.substrate import READ_BYTES, pour_into, read_into, shielded, widen_now
+from node.network.substrate.outlet import BATCH_BYTES
+from node.network.substrate.sinks import Sink
+from node.network.substrate.substrate import READ_BYTES, pour_into, read_into, shielded, widen_now
 from protocols.codec import Message, decode, encode
 from protocols.errors import Malformed
 from protocols.framing import HEADER_BYTES, frame, frame_length

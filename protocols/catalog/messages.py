@@ -10,7 +10,7 @@
 A set has one tree, whoever builds it: a node of at most MAX_LEAF ids is a leaf, its digest a hash over the sorted ids;
 above it, a hash over the 16 digests below. Equal digests mean equal sets (nobody finds two sets with one SHA-256), so
 nothing has to be remembered of a neighbour, none of his numbers can be false, and what was not kept at first (a clock
-that is behind, no room) still differs and is found again. Why not numbered pages: see `node/market/catching.py`.
+that is behind, no room) still differs and is found again. Why not numbered pages: see `node.market.catalog.catching`.
 """
 
 from __future__ import annotations

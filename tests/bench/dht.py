@@ -23,8 +23,9 @@ from typing import Any
 import structlog
 import trio
 
-from node.network import Network, dhtwire
+from node.network import Network
 from node.network.addresses import to_id
+from node.network.dht import wire as dhtwire
 from node.network.streams import Dialogue
 from tests.support.network import NETWORK, member
 

@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=20.0, help="messages a second, of all nodes together")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--steady", action="store_true", help="no bursts, nobody beside")
-    parser.add_argument("--set", default="{}", help='{"node.network.mesh.FLOOD_PUBLISH": false} and the like')
+    parser.add_argument("--set", default="{}", help='{"node.network.gossip.mesh.FLOOD_PUBLISH": false} and the like')
     chosen = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; milliseconds")
     print(f"{'':<40} {'lost':>6} {'median':>9} {'p99':>9} {'most':>9}")

@@ -32,8 +32,8 @@ import trio
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from node.blocks import open_embedded
-from node.network.inlet import Inlet
-from node.network.outlet import BATCH_BYTES, Outlet
+from node.network.substrate.inlet import Inlet
+from node.network.substrate.outlet import BATCH_BYTES, Outlet
 from protocols.ids import Cid
 from tests.bench.network import MEGABYTE, Servers, _certificate, _push_tcp, _push_tls, _tcp_server, _tls_server
 from tests.support import kubo

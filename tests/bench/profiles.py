@@ -21,11 +21,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from node.market import profiles_making as making
 from node.market.noise import added
-from node.market.profiles_making import Wanted, summarise
-from node.market.profiles_map import focus_of, mean_of
-from node.market.regions import partition
+from node.market.profiles import making
+from node.market.profiles.making import Wanted, summarise
+from node.market.profiles.map import focus_of, mean_of
+from node.market.search.regions import partition
 from node.market.supply import Measured, measure
 from protocols.codec import encode
 from protocols.profile.messages import Want

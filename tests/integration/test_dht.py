@@ -16,13 +16,14 @@ import trio
 from node.blocks import EmbeddedBlocks, NotFound, open_embedded
 from node.blocks.dag import root_of
 from node.blocks.sources import key_of as key_of_root
-from node.network import Network, dhtwire
-from node.network import dhtaddresses as ids
+from node.network import Network
 from node.network.addresses import to_id
-from node.network.dhtanswers import QUESTIONS_AT_ONCE, STREAMS_OF_PEER
-from node.network.dhtrecords import KEYS_OF_PEER
-from node.network.dhttable import place, point
-from node.network.dhtwire import Contact
+from node.network.dht import addresses as ids
+from node.network.dht import wire as dhtwire
+from node.network.dht.answers import QUESTIONS_AT_ONCE, STREAMS_OF_PEER
+from node.network.dht.records import KEYS_OF_PEER
+from node.network.dht.table import place, point
+from node.network.dht.wire import Contact
 from node.network.streams import BROKEN, Dialogue
 from protocols.ids import PeerId
 from tests.support.network import NETWORK, meet, member
@@ -77,7 +78,7 @@ async def test_a_record_outlives_the_line_to_its_provider_and_a_withdrawn_one_is
 
 
 async def test_connections_that_only_a_search_made_end_when_many_stand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.network.dhtguests.KEPT", 4)
+    monkeypatch.setattr("node.network.dht.guests.KEPT", 4)
     async with AsyncExitStack() as stack:
         wanderer = await stack.enter_async_context(member("wanderer", max_connections=16))
         hub = await stack.enter_async_context(member("hub"))

@@ -25,7 +25,7 @@ from node.collect import Collector
 from node.exchange.errors import SellerSilent
 from node.exchange.seller_client import ask_key
 from node.journal.publications import Publication
-from node.market.atlas import mean_of
+from node.market.catalog.atlas import mean_of
 from node.market.erasure import Erasure
 from node.market.proof import Proof
 from node.observe.events import EventBus

@@ -37,7 +37,7 @@ def test_a_fair_sale_costs_the_first_buyer_what_it_costs_the_later_ones(table: T
     assert first is not None
     assert again is not None
     assert max(first, again) < GOALS[step]
-    # calldata has more or fewer zero bytes; a sale that is the first in a bucket of time moves the buckets of held shares
+    # calldata has more or fewer zero bytes; the first sale in a bucket of time moves the buckets of held shares
     assert abs(first - again) < 400
 
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from node.network import MessageTooLarge, Network
-from node.network.gossip import MAX_MESSAGE_BYTES, Message
+from node.network.gossip.gossip import MAX_MESSAGE_BYTES, Message
 from protocols.ids import PeerId
 from tests.support.network import listening, meet, member
 
@@ -155,7 +155,7 @@ async def test_a_neighbour_that_floods_is_slowed_down_and_others_are_heard(
 async def test_a_flood_of_messages_is_cut_to_the_allowance(
     alice: Network, bob: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.network.gossip.BURST", 50.0)
+    monkeypatch.setattr("node.network.gossip.gossip.BURST", 50.0)
     async with member("target") as target:
         channel = await target.subscribe(TOPIC, anything)
         await bob.subscribe(TOPIC, anything)

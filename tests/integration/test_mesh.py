@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import trio
 
-from node.network import Network, gossip, mesh
+from node.network import Network
 from node.network.addresses import to_id
+from node.network.gossip import gossip, mesh
 from protocols.ids import PeerId
 from tests.support.network import listening, meet, member
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import trio
 
 from node.network import Network
-from node.network.rendezvous import place
+from node.network.dht.rendezvous import place
 from protocols.ids import PeerId
 from tests.support.network import meet, member
 

@@ -119,7 +119,7 @@ async def test_streams(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("node.network.serving.REQUEST_S", 1.0)  # a dribbler is given ten seconds; 13 times
-    monkeypatch.setattr("node.network.border.STREAM_BURST", 300.0)
-    monkeypatch.setattr("node.network.border.STREAMS_PER_S", 50.0)
-    monkeypatch.setattr("node.network.border.LINGER_S", 1.0)
+    monkeypatch.setattr("node.network.guard.border.STREAM_BURST", 300.0)
+    monkeypatch.setattr("node.network.guard.border.STREAMS_PER_S", 50.0)
+    monkeypatch.setattr("node.network.guard.border.LINGER_S", 1.0)
     assert await repelled(tmp_path, attack) == reason

@@ -13,7 +13,7 @@ import trio
 
 from node.network import Network, NetworkError
 from node.network.bitswap import serve_bitswap
-from node.network.conduct import FORGED
+from node.network.guard.conduct import FORGED
 from node.network.peers import HELLO, INTRODUCE, own_hello
 from protocols.codec import encode
 from protocols.framing import frame
@@ -123,8 +123,8 @@ async def test_doors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("node.network.links.DRIBBLE_S", 0.1)  # half a second of patience for each of twenty answers
-    monkeypatch.setattr("node.network.border.STREAM_BURST", 300.0)
-    monkeypatch.setattr("node.network.border.STREAMS_PER_S", 50.0)
+    monkeypatch.setattr("node.network.guard.border.STREAM_BURST", 300.0)
+    monkeypatch.setattr("node.network.guard.border.STREAMS_PER_S", 50.0)
     assert await repelled(tmp_path, attack) == reason
 
 

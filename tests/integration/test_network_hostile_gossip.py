@@ -155,8 +155,8 @@ async def test_gossip(
     reason: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("node.network.gossip.BURST", 300.0)  # two thousand signatures take a while to make
-    monkeypatch.setattr("node.network.gossip.RATE", 100.0)
+    monkeypatch.setattr("node.network.gossip.gossip.BURST", 300.0)  # two thousand signatures take a while to make
+    monkeypatch.setattr("node.network.gossip.gossip.RATE", 100.0)
     assert await repelled(tmp_path, attack) == reason
 
 
@@ -174,8 +174,8 @@ async def test_who_hands_on_what_is_only_late_is_not_to_blame(tmp_path: Path) ->
 
 
 async def test_who_hands_on_anothers_flood_is_not_to_blame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.network.gossip.BURST", 300.0)
-    monkeypatch.setattr("node.network.gossip.RATE", 50.0)
+    monkeypatch.setattr("node.network.gossip.gossip.BURST", 300.0)
+    monkeypatch.setattr("node.network.gossip.gossip.RATE", 50.0)
     async with siege(tmp_path) as scene, mallory("hander-on") as neighbour, mallory("author") as author:
         await neighbour.meet(scene.alice)
         stream = await neighbour.stream(GOSSIP)

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from node.blocks import open_embedded
 from node.network import Network, NetworkError, OtherNetworkKey, PeerUnreachable
-from node.network.doorway import PLACES
+from node.network.guard.doorway import PLACES
 from node.network.links import DIAL_S
 from node.network.private import OTHER_KEY, read_key
 from protocols.ids import Cid, PeerId

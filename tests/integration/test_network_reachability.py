@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from node.network import Network, PeerRefused
-from node.network.reachability import DIAL_BACK, DialBack, DialledBack
+from node.network.outside.reachability import DIAL_BACK, DialBack, DialledBack
 from protocols.codec import decode, encode
 from protocols.ids import PeerId
 from tests.support.network import meet, member

@@ -17,12 +17,12 @@ from libp2p.relay.circuit_v2.protocol import CircuitV2Protocol
 from libp2p.relay.circuit_v2.resources import RelayLimits as LibraryLimits
 from libp2p.tools.anyio_service import background_trio_service
 
-from node.network import circuitwire as wire
 from node.network.addresses import to_id
-from node.network.circuitwire import HopMessage, StopMessage
 from node.network.errors import NetworkError
 from node.network.host import drop
-from node.network.relay import CIRCUITS_OF_ONE
+from node.network.outside import wire
+from node.network.outside.relay import CIRCUITS_OF_ONE
+from node.network.outside.wire import HopMessage, StopMessage
 from protocols.errors import Malformed
 from protocols.ids import PeerId
 from tests.integration.test_network_relay import hidden, reply, until

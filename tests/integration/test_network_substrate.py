@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import trio
 
-from node.network import DeadlineExceeded, Dialogue, Network, noisewire, substrate
+from node.network import DeadlineExceeded, Dialogue, Network
 from node.network.streams import BROKEN
+from node.network.substrate import noisewire, substrate
 from protocols.ids import PeerId
 from tests.support.network import meet
 

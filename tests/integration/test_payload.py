@@ -421,7 +421,7 @@ async def test_a_reader_that_pauses_does_not_lose_its_stream(
     alice: Network, bob: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that hangs for longer than the muxer waits stops the asking, not the reading."""
-    monkeypatch.setattr("node.network.substrate.STREAM_STALL_S", 0.5)
+    monkeypatch.setattr("node.network.substrate.substrate.STREAM_STALL_S", 0.5)
     data = some(30 * MB)
     async with open_embedded(tmp_path / "a", alice) as mine, open_embedded(tmp_path / "b", bob) as theirs:
         await meet(alice, bob)

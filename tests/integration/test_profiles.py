@@ -19,9 +19,9 @@ import trio
 
 from contracts.bindings.bank import Item
 from node.journal.profile_sales import MAX_REPEATS
-from node.market import profiles_buying
-from node.market.profiles_adverts import sellers
-from node.market.profiles_making import FLOOR
+from node.market.profiles import buying as profiles_buying
+from node.market.profiles.adverts import sellers
+from node.market.profiles.making import FLOOR
 from node.wallet.errors import WalletLocked
 from protocols.codec import decode, encode
 from protocols.demand.demand import Demand

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node.market.trust import LOWEST
+from node.market.search.trust import LOWEST
 from protocols.ids import PeerId
 from tests.integration.test_search_peers import QUERY, Reply, Stage, hits, open_stage
 
@@ -69,7 +69,7 @@ async def test_a_liar_who_turns_honest_wins_it_back(tmp_path: Path, monkeypatch:
             await stage.search.run(QUERY, domain=None, limit=10)
         believed = asked["liar"]
         shown.extend(f"{QUERY} {number}" for number in range(8))
-        monkeypatch.setattr("node.market.trust.REST", 1.5)  # not after some hundred searches
+        monkeypatch.setattr("node.market.search.trust.REST", 1.5)  # not after some hundred searches
         for _ in range(20):
             found = await stage.search.run(QUERY, domain=None, limit=10)
         assert asked["liar"] > believed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from node.market.search import SearchResult
+from node.market.search.search import SearchResult
 from protocols.search.messages import LANE, PREVIEWS
 from tests.integration.test_exchange import TOKENS, Place, chain, meet, place
 from tests.support.items import ALICE, BOB

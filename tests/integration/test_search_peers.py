@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import trio
 
-import node.market.search as searching
+import node.market.search.search as searching
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
-from node.market.catalog import Catalog, Space
+from node.market.catalog.catalog import Catalog, Space
 from node.market.kinds import Context
-from node.market.outlining import Outlines
-from node.market.search import Search
-from node.market.sketch import sketch
+from node.market.search.outlining import Outlines
+from node.market.search.search import Search
+from node.market.search.sketch import sketch
 from node.network import Network
 from node.observe.events import EventBus
 from node.shard import open_shard

@@ -11,7 +11,7 @@ import trio
 
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
-from node.market.catalog import Catalog, Listed, Space
+from node.market.catalog.catalog import Catalog, Listed, Space
 from node.market.kinds import Context
 from protocols.codec import encode
 from protocols.envelope import Envelope, Item

@@ -31,7 +31,7 @@ from node.journal import open_journal
 from node.journal.catalog import CatalogStore
 from node.journal.peers import Peers
 from node.market import gossip as market_gossip
-from node.market.catalog import Catalog, Listed
+from node.market.catalog.catalog import Catalog, Listed
 from node.market.gossip import Gossip
 from node.market.kinds import Body, Context
 from node.network import NetworkOptions, open_network

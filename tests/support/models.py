@@ -28,7 +28,7 @@ from node.journal.journal import Journal
 from node.journal.model_accounts import ModelAccounts
 from node.journal.model_calls import ModelCalls
 from node.journal.models import Models as ModelStore
-from node.market.catalog import Catalog
+from node.market.catalog.catalog import Catalog
 from node.market.kinds import Context
 from node.models.artifacts import Artifacts
 from node.models.calling import Calling

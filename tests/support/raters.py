@@ -28,7 +28,7 @@ from node.journal.epochs import Epochs as EpochStore
 from node.journal.epochs import Proposals
 from node.journal.feedback import FeedbackStore
 from node.journal.publications import Publications
-from node.market.catalog import Catalog
+from node.market.catalog.catalog import Catalog
 from node.market.kinds import Context
 from protocols.codec import encode
 from protocols.envelope import Item, sign_item

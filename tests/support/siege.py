@@ -25,7 +25,7 @@ import trio
 from node.journal.bans import Bans
 from node.journal.journal import Journal, open_journal
 from node.network import Network, NetworkError, open_network
-from node.network.conduct import Ban
+from node.network.guard.conduct import Ban
 from protocols.errors import Malformed
 from protocols.ids import PeerId
 from tests.support.mallory import GONE, Mallory, mallory

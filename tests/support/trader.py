@@ -47,19 +47,19 @@ from node.journal.profile_sales import ProfileSales
 from node.journal.profiles import ProfileStore
 from node.journal.publications import Publications
 from node.journal.transactions import Transactions
-from node.market.answering import Answering
-from node.market.catalog import Catalog, Space
+from node.market.catalog.catalog import Catalog, Space
 from node.market.demands import DemandDesk
 from node.market.gossip import Gossip
 from node.market.kinds import Context
 from node.market.offers import OfferPolicy, Offers
-from node.market.outlining import Outlines, Outlining
-from node.market.previews import Previews
-from node.market.profiles import Profiles
-from node.market.profiles_buying import ProfileBuyer
-from node.market.profiles_desk import ProfileDesk
-from node.market.profiles_serving import ProfileCounter
-from node.market.search import Search
+from node.market.profiles.buying import ProfileBuyer
+from node.market.profiles.desk import ProfileDesk
+from node.market.profiles.profiles import Profiles
+from node.market.profiles.serving import ProfileCounter
+from node.market.search.answering import Answering
+from node.market.search.outlining import Outlines, Outlining
+from node.market.search.previews import Previews
+from node.market.search.search import Search
 from node.market.sellers import Sellers
 from node.market.supply import SupplyDesk
 from node.observe.events import EventBus

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 import trio
 
-from node.network.conduct import Fault
 from node.network.errors import PeerUnreachable
+from node.network.guard.conduct import Fault
 from protocols.errors import ProtocolError
 from protocols.ids import PeerId
 

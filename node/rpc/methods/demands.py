@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from node.market.catalog import Catalog, Listed
+from node.market.catalog.catalog import Catalog, Listed
 from node.market.demands import DemandDesk
 from node.market.supply import SupplyDesk
 from node.rpc.method import Method

@@ -11,7 +11,7 @@ from msgspec import Meta
 from contracts.bindings.reputation import Facts
 from node.embed import Embedder
 from node.feedback.standing import Standings
-from node.market.catalog import Catalog, Listed, Wanted
+from node.market.catalog.catalog import Catalog, Listed, Wanted
 from node.market.draft import Filter
 from node.market.offers import Offers
 from node.market.sellers import Sellers

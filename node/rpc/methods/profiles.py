@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Meta
 
 from node.journal.profiles import Consent
-from node.market.catalog import Catalog, Listed
-from node.market.profiles import Profiles
-from node.market.profiles_adverts import sellers
-from node.market.profiles_desk import ProfileDesk
-from node.market.profiles_serving import ProfileCounter
+from node.market.catalog.catalog import Catalog, Listed
+from node.market.profiles.adverts import sellers
+from node.market.profiles.desk import ProfileDesk
+from node.market.profiles.profiles import Profiles
+from node.market.profiles.serving import ProfileCounter
 from node.rpc.errors import NotFound
 from node.rpc.method import Method
 from node.rpc.methods.domains import LookInto

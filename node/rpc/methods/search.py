@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from node.market.search import Search
+from node.market.search.search import Search
 from node.rpc.method import Method
 from node.rpc.methods.domains import LookInto
 from node.rpc.values import Amount, Domain, Limit, Result, Text, shown

@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 import trio
 
 from node.journal import open_journal
-from node.market.catalog import Catalog, Listed
+from node.market.catalog.catalog import Catalog, Listed
 from protocols.offers.offer import Offer
 from tests.bench.catalog.away import behind, tell
 from tests.bench.catalog.full import full, opened

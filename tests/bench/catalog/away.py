@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from node.journal import open_journal
-from node.market.catalog import Catalog
+from node.market.catalog.catalog import Catalog
 from node.market.gossip import Gossip
 from node.market.kinds import Context
 from node.observe.events import EventBus

@@ -16,9 +16,9 @@ import trio
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
 from node.journal.journal import Journal
-from node.market.catalog import Catalog, Wanted
+from node.market.catalog.catalog import Catalog, Wanted
 from node.market.kinds import Context
-from node.market.sketch import Vectors
+from node.market.search.sketch import Vectors
 from tests.support.crowd import DIM, SPACE, TOPICS, offers, topics
 from tests.support.items import BOB, CHAIN_ID, NETWORK, NOW, Purse, signed
 

@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 
 from config.settings import Market as MarketSettings
-from node.market.outline import AXES, REGIONS, Outline, outline, read
-from node.market.routing import Shelves, choose, expected_hits, shelve
-from node.market.search import FIRST, LEAST_HITS, MOST_PEERS
-from node.market.sketch import closeness, sketch
+from node.market.search.outline import AXES, REGIONS, Outline, outline, read
+from node.market.search.routing import Shelves, choose, expected_hits, shelve
+from node.market.search.search import FIRST, LEAST_HITS, MOST_PEERS
+from node.market.search.sketch import closeness, sketch
 from protocols.codec import encode
 from protocols.ids import PeerId
 from protocols.offers.offer import Offer

@@ -19,12 +19,12 @@ from node.journal import Journal, open_journal
 from node.journal.catalog import CatalogStore
 from node.journal.model_accounts import ModelAccounts
 from node.journal.publications import Publication
-from node.market.answering import Answering
-from node.market.catalog import Catalog, Space
+from node.market.catalog.catalog import Catalog, Space
 from node.market.kinds import Context
-from node.market.outlining import Outlines, Outlining
-from node.market.search import MOST_PEERS, Search
-from node.market.sketch import sketch
+from node.market.search.answering import Answering
+from node.market.search.outlining import Outlines, Outlining
+from node.market.search.search import MOST_PEERS, Search
+from node.market.search.sketch import sketch
 from node.network import Network
 from node.observe.events import EventBus
 from node.shard import open_shard

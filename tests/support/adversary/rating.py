@@ -9,7 +9,7 @@ from typing import Any
 from node.feedback import drafting
 from node.feedback.distributor import Distributor
 from node.feedback.service import Feedback
-from node.market.catalog import Listed
+from node.market.catalog.catalog import Listed
 from protocols.inference.card import ModelCard
 from protocols.offers.offer import Offer
 

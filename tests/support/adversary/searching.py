@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from node.market.answering import Answering
+from node.market.search.answering import Answering
 from node.network.errors import NetworkError
 from protocols.codec import decode, encode
 from protocols.ids import PeerId

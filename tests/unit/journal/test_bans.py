@@ -9,7 +9,7 @@ import pytest
 from node.journal import bans as bans_module
 from node.journal.bans import KEPT_AFTER_S, Bans
 from node.journal.journal import open_journal
-from node.network.conduct import Ban
+from node.network.guard.conduct import Ban
 from protocols.ids import PeerId
 
 

@@ -9,7 +9,7 @@ import trio
 
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
-from node.market.catalog import Catalog, Space
+from node.market.catalog.catalog import Catalog, Space
 from node.market.gossip import Gossip
 from node.market.kinds import Context
 from node.observe.events import EventBus

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.market.asking import OWN, Answer, Found, affordable, merge, opened, sift
+from node.market.search.asking import OWN, Answer, Found, affordable, merge, opened, sift
 from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
 from protocols.search.messages import MAX_REPLY_BYTES, SearchHit, SearchReply, SearchTerms

@@ -7,9 +7,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from node.market.atlas import ROWS, Atlas, mean_of
-from node.market.sketch import closeness, sketch
-from node.market.wanted import Wanted
+from node.market.catalog.atlas import ROWS, Atlas, mean_of
+from node.market.catalog.wanted import Wanted
+from node.market.search.sketch import closeness, sketch
 from protocols.offers.offer import Offer
 from protocols.quality import WEIGHTS, Quality
 from tests.support.items import ALICE, NOW, Purse, an_offer, signed

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
-from node.market.catalog import Catalog, Space, Wanted
+from node.market.catalog.catalog import Catalog, Space, Wanted
+from node.market.catalog.memory import FIRST_REST_S, LONGEST_REST_S, Refusals
+from node.market.catalog.quota import Limits, cut
 from node.market.errors import CatalogFull
 from node.market.kinds import KINDS, Context
-from node.market.memory import FIRST_REST_S, LONGEST_REST_S, Refusals
-from node.market.quota import Limits, cut
-from node.market.sketch import sketch
+from node.market.search.sketch import sketch
 from protocols.demand.demand import Demand
 from protocols.envelope import Item
 from protocols.ids import PeerId

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import pytest
 import trio
 
-from node.market import catching
-from node.market.catalog import Listed
+from node.market.catalog import catching
+from node.market.catalog.catalog import Listed
+from node.market.catalog.quota import Limits
+from node.market.catalog.tree import inner_digest, leaf_digest
 from node.market.kinds import Body
-from node.market.quota import Limits
-from node.market.tree import inner_digest, leaf_digest
-from node.network.conduct import FALSE
 from node.network.errors import PeerUnreachable
+from node.network.guard.conduct import FALSE
 from protocols.catalog.messages import (
     ITEMS,
     MAX_PAGE_BYTES,
@@ -305,7 +305,7 @@ def foreign_leaf(request: TreeRequest) -> list[Node]:
 async def test_a_liar_costs_a_bounded_number_of_questions_and_rests_for_a_while(
     nodes: Nodes, open_stall: OpenStall, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.market.comparing.MAX_NODES", 2_000)
+    monkeypatch.setattr("node.market.catalog.comparing.MAX_NODES", 2_000)
     liar = Liar(hub, nodes, nothing)
     async with open_stall(ALICE, 1) as alice, open_stall(BOB, 2) as bob:
         await stock(alice, made(5))

@@ -13,7 +13,7 @@ from node.journal import open_journal
 from node.journal.demands import Demands
 from node.market.demands import DemandDesk
 from node.market.errors import NotFound, NotMine
-from node.market.sketch import dequantise, quantise
+from node.market.search.sketch import dequantise, quantise
 from protocols.codec import encode
 from protocols.demand.demand import Demand
 from protocols.errors import ProtocolError

@@ -12,9 +12,9 @@ import pytest
 from node.feedback.standing import Standing
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
-from node.market.catalog import Catalog, Space
+from node.market.catalog.catalog import Catalog, Space
 from node.market.kinds import Context
-from node.market.sketch import closeness, sketch
+from node.market.search.sketch import closeness, sketch
 from node.rpc.methods import offers
 from protocols.quality import WEIGHTS, Quality
 from tests.support.items import ALICE, CHAIN_ID, NETWORK, NOW, Purse, an_offer, signed

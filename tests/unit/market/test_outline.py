@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from node.market.outline import OUTLINE_BYTES, outline, read
-from node.market.regions import partition, shape_of
-from node.market.routing import expected_hits, shelve
-from node.market.sketch import sketch
+from node.market.search.outline import OUTLINE_BYTES, outline, read
+from node.market.search.regions import partition, shape_of
+from node.market.search.routing import expected_hits, shelve
+from node.market.search.sketch import sketch
 from protocols.codec import encode
 from protocols.errors import RuleBroken
 from protocols.ids import PeerId

@@ -15,10 +15,10 @@ from node.journal.demands import Demands
 from node.journal.profile_sales import MAX_REPEATS, ProfileSales, Sale
 from node.journal.profiles import HISTORY_MOST, HISTORY_S, ProfileStore
 from node.market.noise import added
-from node.market.profiles import EDITION_S, Profiles
-from node.market.profiles_making import FLOOR, MOST, Wanted, summarise, usual_price
-from node.market.profiles_map import Told, focus_of, invented, mean_of, singles, want_map
-from node.market.sketch import dequantise, quantise
+from node.market.profiles.making import FLOOR, MOST, Wanted, summarise, usual_price
+from node.market.profiles.map import Told, focus_of, invented, mean_of, singles, want_map
+from node.market.profiles.profiles import EDITION_S, Profiles
+from node.market.search.sketch import dequantise, quantise
 from node.market.supply import Measured, measure
 from node.refine.quality import Scale
 from protocols.ids import Address, PeerId

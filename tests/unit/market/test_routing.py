@@ -4,9 +4,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from node.market.routing import MAX_REGIONS, choose, expected_hits, shelve
-from node.market.sketch import sketch
-from node.market.trust import HIGHEST, LOWEST, Trust, overstated
+from node.market.search.routing import MAX_REGIONS, choose, expected_hits, shelve
+from node.market.search.sketch import sketch
+from node.market.search.trust import HIGHEST, LOWEST, Trust, overstated
 from protocols.ids import PeerId
 from protocols.offers.offer import Centroid, Offer
 from tests.support.items import an_offer

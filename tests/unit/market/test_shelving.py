@@ -9,16 +9,16 @@ import pytest
 import trio
 import trio.testing
 
-import node.market.outlining as outlining
-import node.market.shelving as shelving
+import node.market.search.outlining as outlining
+import node.market.search.shelving as shelving
 from node.journal import open_journal
 from node.journal.catalog import CatalogStore
-from node.market.catalog import Catalog, Listed, Space
+from node.market.catalog.catalog import Catalog, Listed, Space
 from node.market.kinds import Context
-from node.market.outline import outline
-from node.market.outlining import Outlines
-from node.market.shelving import Shelving
-from node.market.sketch import sketch
+from node.market.search.outline import outline
+from node.market.search.outlining import Outlines
+from node.market.search.shelving import Shelving
+from node.market.search.sketch import sketch
 from protocols.codec import decode, encode
 from protocols.ids import PeerId
 from protocols.offers.offer import Offer

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from node.market.catalog import Listed
+from node.market.catalog.catalog import Listed
 from node.market.match import Match, meets, rank
-from node.market.sketch import MAX_SKETCH, closeness, dequantise, quantise, sketch
+from node.market.search.sketch import MAX_SKETCH, closeness, dequantise, quantise, sketch
 from protocols.quality import PPM
 from tests.support.items import ALICE, Purse, a_demand, an_offer, signed
 

@@ -6,7 +6,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.market.tree import EMPTY, Tree, inner_digest, leaf_digest
+from node.market.catalog.tree import EMPTY, Tree, inner_digest, leaf_digest
 from protocols.catalog.messages import MAX_LEAF
 
 

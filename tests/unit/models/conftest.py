@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from node.market.catalog import Catalog
+from node.market.catalog.catalog import Catalog
 from node.models.threads import limit_threads
 from tests.support.items import ALICE, BOB, CAROL, Purse
 from tests.support.models import Chain, Room, open_room, reviews

@@ -12,7 +12,7 @@ import trio
 
 from node.feedback.standing import Standing
 from node.journal.model_accounts import Request
-from node.market.catalog import Catalog
+from node.market.catalog.catalog import Catalog
 from node.models.errors import BadCall, NoProvider, PaymentRequired, UnknownModel, WrongReceipt
 from node.network.errors import PeerVanished
 from node.wallet.errors import WalletLocked

@@ -9,7 +9,8 @@ import trio
 from google.protobuf.message import DecodeError
 from trio.testing import wait_all_tasks_blocked
 
-from node.network.conduct import (
+from node.network.gossip.rpcs import IDS_BURST, MAX_ID_BYTES, MAX_TOPIC_BYTES, RETRANSMISSIONS, TOPICS_PER_PEER, Intake
+from node.network.guard.conduct import (
     CLEAN_AFTER_S,
     FIRST_BAN_S,
     FLOOD,
@@ -23,8 +24,7 @@ from node.network.conduct import (
     NoBans,
     ban_s,
 )
-from node.network.rpcs import IDS_BURST, MAX_ID_BYTES, MAX_TOPIC_BYTES, RETRANSMISSIONS, TOPICS_PER_PEER, Intake
-from node.network.turnstile import Refused, Turnstile, site
+from node.network.guard.turnstile import Refused, Turnstile, site
 from protocols.ids import PeerId
 from tests.support.fuzz import spoilt
 

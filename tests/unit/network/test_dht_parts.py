@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from multiaddr import Multiaddr
 
-from node.network import dhtaddresses as ids
-from node.network import dhtwire as wire
-from node.network.dhtrecords import Records
-from node.network.dhttable import FROM_ONE, MAX_ASKED, K, Lookup, Table, place, point
-from node.network.dhtwalk import WITNESSES, Gathered, heard_from
-from node.network.dhtwire import Answer, Contact
+from node.network.dht import addresses as ids
+from node.network.dht import wire
+from node.network.dht.records import Records
+from node.network.dht.table import FROM_ONE, MAX_ASKED, K, Lookup, Table, place, point
+from node.network.dht.walk import WITNESSES, Gathered, heard_from
+from node.network.dht.wire import Answer, Contact
 from protocols.errors import BadIdentifier, Malformed
 from protocols.ids import PeerId
 

@@ -10,8 +10,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.network import frames
-from node.network.frames import RPC_BURST, RPCS_PER_S, Frames
+from node.network.gossip import frames
+from node.network.gossip.frames import RPC_BURST, RPCS_PER_S, Frames
 
 MOST = 300
 

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.network import BadAddress, Peer
-from node.network import circuitwire as wire
 from node.network.addresses import MAX_ADDRESS_CHARS, addresses_of, is_circuit, parse_circuit, parse_peer_address
-from node.network.circuitwire import HopMessage, StopMessage
 from node.network.options import RelayLimits
-from node.network.reachability import Answer, judge, worth_dialling
-from node.network.relay import IDLE_S, Pace, RelayService
-from node.network.reservations import ways_through
+from node.network.outside import wire
+from node.network.outside.reachability import Answer, judge, worth_dialling
+from node.network.outside.relay import IDLE_S, Pace, RelayService
+from node.network.outside.reservations import ways_through
+from node.network.outside.wire import HopMessage, StopMessage
 from protocols.errors import Malformed
 from protocols.ids import PeerId
 

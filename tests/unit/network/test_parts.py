@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from node.network import BadAddress, Refuse
 from node.network.addresses import MAX_ADDRESSES, addresses_of, dialable, parse_listen, parse_peer_address
-from node.network.allowance import READ_BURST, READS, Allowance, Metered
 from node.network.blockwire import MAX_MESSAGE_BYTES, MAX_WANTS, Answers, read_length
 from node.network.dialing import LONGEST_WAIT_S, next_wait
+from node.network.guard.allowance import READ_BURST, READS, Allowance, Metered
 from node.network.peers import Hello, PeerBook, check_hello, own_hello
 from node.network.serving import WAITING, Slots
 from node.network.streams import open_reply, refusal

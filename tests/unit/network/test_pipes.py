@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from noise.backends.default.ciphers import ChaCha20Cipher  # type: ignore[import-untyped]
 from noise.state import CipherState  # type: ignore[import-untyped]
 
-from node.network import inlet as inlets
-from node.network import outlet as outlets
-from node.network.inlet import (  # type: ignore[attr-defined]  # libp2p's names by the package, which silences a warning
+from node.network.substrate import inlet as inlets
+from node.network.substrate import outlet as outlets
+from node.network.substrate.inlet import (  # type: ignore[attr-defined]  # libp2p's names by the package, which silences a warning
     IncompleteReadError,
     Inlet,
 )
-from node.network.noisewire import HEADER, RawConnError  # type: ignore[attr-defined]
-from node.network.outlet import BATCH_BYTES, Outlet
-from node.network.pipes import trial
+from node.network.substrate.noisewire import HEADER, RawConnError  # type: ignore[attr-defined]
+from node.network.substrate.outlet import BATCH_BYTES, Outlet
+from node.network.substrate.pipes import trial
 
 PING = HEADER.pack(0, 2, 1, 0, 9)
 
@@ -103,25 +103,9 @@ def test_what_an_outlet_seals_an_inlet_opens(size: int) -> None:
     assert muxer.stream_buffers[5] == data[:size]
 
 
-@given(st.integers(1, BATCH_BYTES))
-def test_sealing_with_a_helper_gives_the_same_bytes(size: int) -> None:
-    data = memoryview(bytes(range(256)) * (size // 256 + 1))[:size]
-
-    async def twice() -> tuple[bytes, bytes]:
-        alone, shared = Outlet(cipher()), Outlet(cipher())
-        mine = theirs = b""
-        for _ in range(2):
-            mine, theirs = bytes(alone.seal(5, data)), bytes(await shared.seal_shared(5, data))
-        return mine, theirs
-
-    both = run(twice())
-    assert isinstance(both, tuple)
-    assert both[0] == both[1]
-
-
 @given(st.integers(1, 30), st.integers(0, 29))
 def test_many_messages_at_once_are_opened_in_order(count: int, damaged: int) -> None:
-    """A shared opening; what stands between the data goes up, and a damaged message ends it."""
+    """What stands between the data goes up, and a damaged message ends it."""
     bodies = [bytes([n]) * 5_000 for n in range(count)]
     plain = [HEADER.pack(0, 0, 0, 5, len(body)) + body for body in bodies]
     wire = bytearray(sealed([*plain, PING, *plain]))
@@ -165,7 +149,7 @@ def test_a_frame_over_the_bound_is_left_to_the_loop() -> None:
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(autojump_clock: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.network.inlet.BODY_S", 0.05)
+    monkeypatch.setattr("node.network.substrate.inlet.BODY_S", 0.05)
 
     class Silent(Socket):
         async def recv_into(self, target: memoryview) -> int:
@@ -208,10 +192,9 @@ def test_who_sends_much_has_more_room_until_he_sends_little() -> None:
     assert run(main()) == [inlets.RAW_BYTES, inlets.MUCH_BYTES, inlets.RAW_BYTES]
 
 
-def test_a_thousand_small_messages_are_opened_a_few_at_a_time() -> None:
+def test_a_thousand_small_messages_are_opened_in_order() -> None:
     frames = [HEADER.pack(0, 0, 0, 5, 1) + bytes([n % 256]) for n in range(1_000)]
     source, muxer = inlet([sealed([*frames, PING])])
-    assert len(source._whole()) == inlets.MOST_SHARED
     assert run(source.read(12)) == PING
     assert bytes(muxer.stream_buffers[5]) == bytes(n % 256 for n in range(1_000))
 

@@ -10,8 +10,8 @@ from itertools import pairwise
 import trio
 from trio.testing import MockClock
 
-from node.network.dhtrecords import LIFETIME_S
-from node.network.providing import AGAIN_S, LOOK_S, REPUBLISH_S, Providing
+from node.network.dht.providing import AGAIN_S, LOOK_S, REPUBLISH_S, Providing
+from node.network.dht.records import LIFETIME_S
 
 
 class Shelf:

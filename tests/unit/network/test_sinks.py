@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.network.sinks import Sink
+from node.network.substrate.sinks import Sink
 from protocols.framing import frame
 
 

@@ -15,8 +15,9 @@ import pytest
 from msgspec.structs import replace
 
 from node.market.kinds import KINDS, Context
-from node.network import circuitwire, dhtwire
-from node.network import dhtaddresses as ids
+from node.network.dht import addresses as ids
+from node.network.dht import wire as dhtwire
+from node.network.outside import wire as circuitwire
 from protocols.codec import Message, decode, encode
 from protocols.demand.demand import Demand
 from protocols.envelope import open_item, sign_item

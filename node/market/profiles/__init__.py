@@ -1,0 +1,1 @@
+"""Profiles of wants, sold with consent."""

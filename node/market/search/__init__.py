@@ -1,0 +1,1 @@
+"""Whom to ask, asking, and answering for pay."""

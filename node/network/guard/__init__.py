@@ -1,0 +1,1 @@
+"""Who may cost us how much, and who is kept out."""
