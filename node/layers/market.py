@@ -62,34 +62,7 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
     space = Space(carriage.embedder.model_id, carriage.embedder.dim)
     catalog = Catalog(store, base.context, now, space=space)
     gossip = Gossip(catalog, store, carriage.network, base.wallet, base.context, base.events)
-    offers = Offers(
-        shard=carriage.shard,
-        blocks=carriage.blocks,
-        chain=base.chain,
-        transactor=base.transactor,
-        store=publications,
-        catalog=catalog,
-        gossip=gossip,
-        context=base.context,
-        policy=OfferPolicy(ttl_s=base.settings.market.offer_ttl_s, open_sales=base.settings.market.open_sales),
-        events=base.events,
-        clock=now,
-    )
-    erasure = Erasure(
-        shard=carriage.shard,
-        blocks=carriage.blocks,
-        chain=base.chain,
-        transactor=base.transactor,
-        offers=offers,
-        catalog=catalog,
-        catalog_store=store,
-        publications=publications,
-        deals=Deals(base.journal),
-        transactions=Transactions(base.journal),
-        store=Erasures(base.journal),
-        events=base.events,
-        clock=now,
-    )
+    offers = open_offers(base, carriage, publications, catalog, gossip)
     demands = DemandDesk(
         embedder=carriage.embedder,
         store=DemandStore(base.journal),
@@ -105,33 +78,8 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
         shard=carriage.shard, offers=offers, gossip=gossip, events=base.events, peer=carriage.network.peer_id
     )
     outlines = Outlines(carriage.network)
-    search = Search(
-        shard=carriage.shard,
-        embedder=carriage.embedder,
-        catalog=catalog,
-        offers=offers,
-        wire=carriage.network,
-        previews=Previews(money.lanes, carriage.network),
-        outlines=outlines,
-        events=base.events,
-    )
-    Answering(
-        shard=carriage.shard,
-        embedder=carriage.embedder,
-        offers=offers,
-        wire=carriage.network,
-        signer=base.wallet,
-        till=money.till,
-        accounts=ModelAccounts(base.journal),
-        price_wei=base.settings.market.search_price_wei,
-        clock=now,
-    ).serve()
-    Outlining(
-        shard=carriage.shard,
-        own=publications,
-        wire=carriage.network,
-        least=base.settings.market.outline_records,
-    ).serve()
+    search = open_search(base, carriage, money, catalog, offers, outlines)
+    answer_searches(base, carriage, money, offers, publications)
     sellers = Sellers(base.chain.reputation, now)
     await base.nursery.start(sellers.serve)
     pinning = Pinning(
@@ -154,7 +102,7 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
         gossip=gossip,
         publications=publications,
         offers=offers,
-        erasure=erasure,
+        erasure=open_erasure(base, carriage, store, publications, catalog, offers),
         demands=demands,
         supply=supply,
         search=search,
@@ -163,6 +111,86 @@ async def open_market(base: Base, carriage: Carriage, money: Money) -> Market:
         profile_counter=counter,
         profile_desk=open_profile_desk(base, carriage, money, catalog, supply, sellers),
     )
+
+
+def open_offers(base: Base, carriage: Carriage, publications: Publications, catalog: Catalog, gossip: Gossip) -> Offers:
+    """What this node sells."""
+    return Offers(
+        shard=carriage.shard,
+        blocks=carriage.blocks,
+        chain=base.chain,
+        transactor=base.transactor,
+        store=publications,
+        catalog=catalog,
+        gossip=gossip,
+        context=base.context,
+        policy=OfferPolicy(ttl_s=base.settings.market.offer_ttl_s, open_sales=base.settings.market.open_sales),
+        events=base.events,
+        clock=now,
+    )
+
+
+def open_erasure(
+    base: Base,
+    carriage: Carriage,
+    store: CatalogStore,
+    publications: Publications,
+    catalog: Catalog,
+    offers: Offers,
+) -> Erasure:
+    """How records go for good."""
+    return Erasure(
+        shard=carriage.shard,
+        blocks=carriage.blocks,
+        chain=base.chain,
+        transactor=base.transactor,
+        offers=offers,
+        catalog=catalog,
+        catalog_store=store,
+        publications=publications,
+        deals=Deals(base.journal),
+        transactions=Transactions(base.journal),
+        store=Erasures(base.journal),
+        events=base.events,
+        clock=now,
+    )
+
+
+def open_search(
+    base: Base, carriage: Carriage, money: Money, catalog: Catalog, offers: Offers, outlines: Outlines
+) -> Search:
+    """Asking others."""
+    return Search(
+        shard=carriage.shard,
+        embedder=carriage.embedder,
+        catalog=catalog,
+        offers=offers,
+        wire=carriage.network,
+        previews=Previews(money.lanes, carriage.network),
+        outlines=outlines,
+        events=base.events,
+    )
+
+
+def answer_searches(base: Base, carriage: Carriage, money: Money, offers: Offers, publications: Publications) -> None:
+    """What others ask us, and what we show them beforehand."""
+    Answering(
+        shard=carriage.shard,
+        embedder=carriage.embedder,
+        offers=offers,
+        wire=carriage.network,
+        signer=base.wallet,
+        till=money.till,
+        accounts=ModelAccounts(base.journal),
+        price_wei=base.settings.market.search_price_wei,
+        clock=now,
+    ).serve()
+    Outlining(
+        shard=carriage.shard,
+        own=publications,
+        wire=carriage.network,
+        least=base.settings.market.outline_records,
+    ).serve()
 
 
 async def open_profiles(
