@@ -4,8 +4,8 @@
         await network.connect("/ip4/127.0.0.1/tcp/4001/p2p/12D3Koo…")
         reply = await network.request(peer, "/schwung/catalog/2", body, timeout_s=5, max_reply_bytes=1 << 20)
 
-`network` is the service, `host` libp2p with one transport, one cipher, one muxer; `links` are connections, `streams` and
-`serving` the two ends of requests and dialogues, `meeting` the hello, `dialing` whom a node stays connected with,
+`network` is the service, `host` libp2p with one transport, one cipher and one muxer; `links` are connections, `streams`
+and `serving` the two ends of requests and dialogues, `meeting` the hello, `dialing` whom a node stays connected with,
 `bitswap` blocks for any IPFS peer. Rooms: `gossip`, `dht` (who has what, who listens to what), `outside` (how others
 reach us), `guard` (what a peer may cost us), `substrate` (repairs of py-libp2p's hot paths). `README.md` tells how it
 behaves in the field.

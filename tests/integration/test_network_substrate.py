@@ -56,6 +56,17 @@ async def test_a_cancelled_write_leaves_the_connection_usable(alice: Network, bo
     assert bob.peers()[0].since == before  # the same connection
 
 
+async def test_a_connection_whose_reading_is_cancelled_leaves_no_socket_open(alice: Network, bob: Network) -> None:
+    """Upstream, what is cancelled while a host stops keeps its socket."""
+    await meet(alice, bob)
+    (conn,) = alice.host.get_network().get_connections()
+    raw = conn.muxed_conn.secured_conn._session.conn.read_writer.read_write_closer.stream.stream.socket
+    conn.muxed_conn._nursery.cancel_scope.cancel()
+    with trio.fail_after(5):
+        while raw.fileno() != -1:
+            await trio.sleep(0.01)
+
+
 async def test_a_reader_may_pause_longer_than_five_seconds(alice: Network, bob: Network) -> None:
     body = bytes(range(250)) * 8_000
 

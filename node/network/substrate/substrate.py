@@ -27,6 +27,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -377,4 +378,8 @@ async def _give_up(conn: Any) -> None:
 
 async def _handle_incoming(self: Any) -> None:
     self.secured_conn = inlet_of(self) or self.secured_conn
-    await _stock_handle_incoming(self)
+    try:
+        await _stock_handle_incoming(self)
+    finally:  # stock code (yamux.py 1182-1693) closes on every way out but cancellation, which left the socket open
+        with shielded(SOCKET_STALL_S), suppress(Exception):
+            await self.secured_conn.close()
