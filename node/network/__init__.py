@@ -11,12 +11,16 @@ reach us), `guard` (what a peer may cost us), `substrate` (repairs of py-libp2p'
 behaves in the field.
 """
 
+import logging
 import warnings
 
 with warnings.catch_warnings():
     # libp2p pulls in transports that we never use; one of them announces its own deprecation at import
     warnings.simplefilter("ignore", DeprecationWarning)
     import libp2p  # noqa: F401
+
+    # it takes its logger out of the process's at import, and then its errors are printed as they are
+    logging.getLogger("libp2p").propagate = True
 
 from node.network.errors import (
     BadAddress,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 
 import pytest
@@ -184,3 +185,9 @@ async def test_a_metered_stream_is_read_at_its_rate(autojump_clock: trio.testing
     for _ in range(int(READ_BURST + 10 * READS)):
         assert await stream.read(1) == b"\0"
     assert 9.9 < trio.current_time() - start < 11
+
+
+def test_what_libp2p_says_goes_to_the_log_of_the_process(caplog: pytest.LogCaptureFixture) -> None:
+    """Else the interpreter prints it to the terminal as it is."""
+    logging.getLogger("libp2p.network.swarm").error("fail to upgrade mux")
+    assert "fail to upgrade mux" in caplog.text
