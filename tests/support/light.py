@@ -173,14 +173,16 @@ class Light:
         return dict(Counter(type(one).__qualname__ for one in gc.get_objects()))
 
     async def state(self) -> dict[str, Any]:
-        """What a node holds at this moment."""
+        """What a node holds at this moment, beside the task that each connection which came from outside stands on."""
         router = self._network.gossip._router
+        tasks = _tasks()
+        came = Counter(_run_handler=self._inbound())  # who dialled whom changes with every restart
         return {
             "rss": _resident_bytes(),
             "fds": len(os.listdir("/proc/self/fd")),
             "sockets": dict(_sockets()),
-            "tasks": trio.lowlevel.current_statistics().tasks_living,
-            "task_names": dict(_tasks()),
+            "tasks": (tasks - came).total(),
+            "task_names": dict(tasks - came),
             "cpu": time.process_time(),
             "catalog": sum(1 for _ in self._catalog.every(Offer)),
             "heard": sum(self._heard.values()),
@@ -190,6 +192,10 @@ class Light:
             "dropped": router.dropped,
             "refused": router.refused,
         }
+
+    def _inbound(self) -> int:
+        swarm = self._network._links._swarm
+        return sum(not conn.muxed_conn.is_initiator for conns in swarm.connections.values() for conn in conns)
 
 
 def _resident_bytes() -> int:
