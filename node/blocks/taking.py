@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from mmap import mmap
 from typing import NamedTuple
 
 import trio
@@ -15,7 +14,7 @@ import trio
 from node.blocks.errors import BadBlock
 from node.blocks.outline import Outline
 from node.blocks.payloads import Payload
-from node.blocks.room import BASE_RUNS, RUN_BYTES, Line, Room
+from node.blocks.room import BASE_RUNS, RUN_BYTES, Line, Room, buffers
 from node.blocks.runs import SLOW_S, Run, Work
 from node.network import Dialogue
 from node.network.errors import NetworkError
@@ -53,7 +52,7 @@ class Fetching:
         self._work = work
         self._keeper = keeper
         self._line = line
-        self._free = [memoryview(b"")] * BASE_RUNS  # filled with room when first used
+        self._free = buffers(BASE_RUNS)
         self.runs = BASE_RUNS
         self._freed = trio.Event()
         self._asked: deque[tuple[Run, memoryview]] = deque()
@@ -84,7 +83,7 @@ class Fetching:
             return
         asks = bytearray()
         while self._free and (run := self._work.take([run for run, _ in self._asked], trio.current_time())):
-            buffer = self._free.pop() or memoryview(mmap(-1, RUN_BYTES))  # pages
+            buffer = self._free.pop()
             self._asked.append((run, buffer))
             asks += frame(encode(Leaves(first=run.first, count=run.leaves)))
         if asks:
@@ -110,7 +109,7 @@ class Fetching:
         more = self._keeper.room.take(runs - self.runs)
         if more:
             self.runs += more
-            self._free += [memoryview(b"")] * more
+            self._free += buffers(more)
             await self._dialogue.widen(self.runs * RUN_BYTES)
 
     async def _store(self, run: Run, buffer: memoryview, leaves: Sequence[memoryview]) -> None:

@@ -53,6 +53,7 @@ OPEN_S = 10.0
 NODES_S = 20.0  # for one node of at most 16 KiB
 ATTEMPTS = 3  # with a provider that breaks off; an attempt that brought something does not count
 PAUSE_S = 0.5  # before the next attempt, doubled each time
+SEARCH_AFTER_S = 0.5  # what is here by then needs nobody else, and a search costs a short transfer a tenth of its time
 
 assert len(encode(Leaves(first=(1 << 22) - 1, count=RUN_LEAVES))) <= MAX_ASK_BYTES
 
@@ -82,6 +83,7 @@ class Transfer:
         """
         known = dict.fromkeys(providers)
         waiting, asking = deque(known), 0
+        idle = trio.Event()
         trouble: list[Exception] = []
 
         async def ask_next(nursery: trio.Nursery) -> None:
@@ -95,6 +97,8 @@ class Transfer:
                 trouble.append(err)
                 nursery.cancel_scope.cancel()
             asking -= 1
+            if not asking:
+                idle.set()
 
         def begin(nursery: trio.Nursery) -> None:
             nonlocal asking
@@ -105,6 +109,8 @@ class Transfer:
         async with trio.open_nursery() as nursery:
             begin(nursery)
             if search is not None:
+                with trio.move_on_after(SEARCH_AFTER_S if known else 0):
+                    await idle.wait()
                 found = [peer for peer in await search() if peer not in known]
                 waiting.extend(found)
                 begin(nursery)

@@ -1,7 +1,8 @@
-"""A request that goes out together with the proposal of its protocol: one round trip in place of three.
+"""How a new stream comes to a protocol: multistream-select with fewer round trips than its words.
 
-multistream-select answers proposals in their order, so whoever knows that a peer speaks a protocol need not wait for
-its yes before writing on: go-libp2p calls it lazy negotiation, and a stock peer notices nothing. We do it only
+It answers in order, so nobody has to wait for an answer before writing on: go-libp2p calls it lazy negotiation, and a
+stock peer notices nothing. Its header and our proposal always leave together (`propose`): one round trip in place of
+two. A request may leave with them (`EarlyDialogue`): one in place of two again. That we do only
 
 - for a protocol that the same connection has agreed to before: a peer that does not speak it would read our request as
   further proposals, and other people's words in it could name one;
@@ -10,13 +11,14 @@ its yes before writing on: go-libp2p calls it lazy negotiation, and a stock peer
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from node.network.errors import PeerRefused
+from node.network.errors import PeerRefused, PeerVanished
 from node.network.streams import IDLE_S, Dialogue
 from protocols.framing import frame
+from protocols.ids import PeerId
 
 MULTISTREAM = "/multistream/1.0.0"
 LONGEST_LINE = 127  # of the lengths that are one byte
@@ -38,6 +40,22 @@ class Spoken:
         return bool(found) and all(found) and len(protocol) < LONGEST_LINE
 
 
+async def propose(stream: Any, peer: PeerId, protocol: str) -> None:
+    """Agree on a protocol for a new stream of the library. Raises PeerRefused, PeerVanished, the library's errors."""
+
+    async def take(count: int) -> bytes:
+        taken = b""
+        while len(taken) < count:  # never more: what follows belongs to the protocol
+            piece = await stream.read(count - len(taken))
+            if not piece:
+                raise PeerVanished(f"{peer} ended the stream")
+            taken += piece
+        return taken
+
+    await stream.write(_proposal(protocol))
+    await _hear_agreement(take, peer, protocol)
+
+
 class EarlyDialogue(Dialogue):
     """One request and its reply, with the proposal before the one and the agreement before the other."""
 
@@ -48,18 +66,26 @@ class EarlyDialogue(Dialogue):
 
     async def send(self, body: bytes, *, timeout_s: float = IDLE_S) -> None:
         """As `Dialogue.send`, once."""
-        proposal = _line(MULTISTREAM) + _line(self._protocol)
-        await self.send_framed(memoryview(proposal + frame(body)), timeout_s=timeout_s)
+        await self.send_framed(memoryview(_proposal(self._protocol) + frame(body)), timeout_s=timeout_s)
 
     async def receive(self, *, max_bytes: int, timeout_s: float = IDLE_S) -> bytes:
         """As `Dialogue.receive`. Raises PeerRefused when the peer does not speak the protocol any more."""
         if not self._agreed:
-            for expected in (_line(MULTISTREAM), _line(self._protocol)):
-                length = await self._take(1, timeout_s)
-                if length + await self._take(length[0], timeout_s) != expected:
-                    raise PeerRefused(f"{self.peer} does not speak {self._protocol} any more", "unknown_protocol")
+            await _hear_agreement(lambda count: self._take(count, timeout_s), self.peer, self._protocol)
             self._agreed = True
         return await super().receive(max_bytes=max_bytes, timeout_s=timeout_s)
+
+
+def _proposal(protocol: str) -> bytes:
+    return _line(MULTISTREAM) + _line(protocol)
+
+
+async def _hear_agreement(take: Callable[[int], Awaitable[bytes]], peer: PeerId, protocol: str) -> None:
+    """Both answers to a proposal; `take` gives exactly so many bytes. Raises PeerRefused."""
+    for expected in (_line(MULTISTREAM), _line(protocol)):
+        length = await take(1)
+        if length + await take(length[0]) != expected:
+            raise PeerRefused(f"{peer} does not speak {protocol}", "unknown_protocol")
 
 
 def _line(text: str) -> bytes:

@@ -15,22 +15,21 @@ import trio
 from libp2p.abc import INotifee
 from libp2p.connection_types import ConnectionType
 from libp2p.custom_types import TProtocol
-from libp2p.host.exceptions import StreamFailure
 from libp2p.host.ping import ID as PING
 from libp2p.network import swarm as swarm_module
 from libp2p.peer.peerinfo import PeerInfo
 
 from node.network.addresses import CIRCUIT, is_circuit, parse_peer_address, to_id
-from node.network.early import EarlyDialogue, Spoken
+from node.network.early import EarlyDialogue, Spoken, propose
 from node.network.errors import (
     DeadlineExceeded,
     OtherNetworkKey,
-    PeerRefused,
     PeerUnreachable,
     PeerVanished,
     ReplyTooLarge,
 )
 from node.network.guard.conduct import MALFORMED, OVERSIZE, STALLED, Fault
+from node.network.host import drop
 from node.network.private import OtherKey
 from node.network.streams import BROKEN, MAX_REFUSAL_BYTES, Dialogue, converse, open_reply
 from protocols.errors import Malformed
@@ -151,7 +150,7 @@ class Links:
     async def exchange(
         self, peer: PeerId, protocol: str, body: bytes, max_reply_bytes: int, *, repeatable: bool = False
     ) -> bytes:
-        """One request and its reply on a stream of their own; a repeatable one saves two round trips (see `early`).
+        """One request and its reply on a stream of their own; a repeatable one saves a round trip (see `early`).
 
         Raises what `open` and `converse` raise, PeerRefused.
         """
@@ -176,25 +175,31 @@ class Links:
             raise
 
     async def _open_early(self, peer: PeerId, protocol: str) -> Dialogue:
-        stream = await self._opened(peer, self._swarm.new_stream(to_id(peer)), protocol)
+        stream = await self._opened(peer, self._swarm.new_stream(to_id(peer)))
         stream.set_protocol(TProtocol(protocol))
         return EarlyDialogue(stream, protocol)
 
     async def stream(self, peer: PeerId, protocol: str) -> Any:
         """A bare stream of the library. Raises as `open`."""
-        return await self._opened(peer, self._host.new_stream(to_id(peer), [TProtocol(protocol)]), protocol)
+        return await self._opened(peer, self._proposed(peer, protocol))
 
-    async def _opened(self, peer: PeerId, opening: Awaitable[Any], protocol: str) -> Any:
+    async def _proposed(self, peer: PeerId, protocol: str) -> Any:
+        stream = await self._swarm.new_stream(to_id(peer))
+        try:
+            await propose(stream, peer, protocol)
+        except BaseException:
+            await drop(stream)
+            raise
+        stream.set_protocol(TProtocol(protocol))
+        return stream
+
+    async def _opened(self, peer: PeerId, opening: Awaitable[Any]) -> Any:
         try:
             with trio.fail_after(OPEN_S):
                 return await opening
         except trio.TooSlowError as err:
             raise DeadlineExceeded(f"{peer} did not open a stream within {OPEN_S:g} s") from err
-        except StreamFailure as err:
-            if "not supported" in str(err.__cause__):
-                raise PeerRefused(f"{peer} does not speak {protocol}", "unknown_protocol") from err
-            raise PeerUnreachable(f"no stream to {peer}: {_root(err)!r}") from err
-        except BROKEN as err:
+        except (PeerVanished, *BROKEN) as err:
             raise PeerUnreachable(f"no stream to {peer}: {_root(err)!r}") from err
 
     async def ping(self, peer: PeerId) -> float:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import trio
 
-from node.network import Network
+from node.network import Network, links
+from node.network.early import propose
 from node.network.errors import PeerRefused, PeerVanished
 from protocols.ids import PeerId
 from tests.support.network import meet, member
@@ -29,16 +30,13 @@ async def ask(asker: Network, peer: PeerId, body: bytes, **more: Any) -> bytes:
 @pytest.fixture
 def negotiated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The protocols that were proposed and waited for."""
-    from libp2p.protocol_muxer.multiselect_client import MultiselectClient
-
     names: list[str] = []
-    select = MultiselectClient.select_one_of
 
-    async def counted(self: Any, protocols: Any, *more: Any) -> Any:
-        names.extend(map(str, protocols))
-        return await select(self, protocols, *more)
+    async def counted(stream: Any, peer: PeerId, protocol: str) -> None:
+        names.append(protocol)
+        await propose(stream, peer, protocol)
 
-    monkeypatch.setattr(MultiselectClient, "select_one_of", counted)
+    monkeypatch.setattr(links, "propose", counted)
     return names
 
 

@@ -154,7 +154,37 @@ async def test_who_is_found_meanwhile_joins_in(alice: Network, bob: Network, car
         assert theirs.serving.sent_bytes >= len(data)
 
 
-async def test_a_search_that_takes_its_time_holds_up_nobody(alice: Network, bob: Network, tmp_path: Path) -> None:
+async def test_others_are_searched_for_late_unless_the_known_ones_have_nothing(
+    alice: Network, bob: Network, carol: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.blocks.transfer.SEARCH_AFTER_S", 60.0)
+    searched = 0
+    async with (
+        open_embedded(tmp_path / "a", alice),
+        open_embedded(tmp_path / "b", bob) as theirs,
+        open_embedded(tmp_path / "c", carol) as mine,
+    ):
+        await meet(carol, alice, bob)
+
+        async def search() -> list[PeerId]:
+            nonlocal searched
+            searched += 1
+            return [bob.peer_id]
+
+        for number, known, searches in [(1, bob, 0), (2, alice, 1)]:
+            cid = await theirs.add(some(3 * MB, number))
+            keeper = Keeper(mine._begin, mine._keep, mine._keep_single, mine._room)
+            transfer = Transfer(carol, cid, 3 * MB, keeper, None)
+            with trio.fail_after(20):
+                await transfer.run([known.peer_id], search)
+            assert transfer.complete
+            assert searched == searches
+
+
+async def test_a_search_that_takes_its_time_holds_up_nobody(
+    alice: Network, bob: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.blocks.transfer.SEARCH_AFTER_S", 0.0)
     data = some(MB)
     async with open_embedded(tmp_path / "a", alice) as theirs, open_embedded(tmp_path / "b", bob) as mine:
         await meet(alice, bob)
