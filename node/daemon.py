@@ -27,6 +27,11 @@ from node.lock import Lock, LockError
 if TYPE_CHECKING:
     from config.loader import Loaded
 
+# numpy's OpenBLAS reads it when it is loaded. Its threads, one for each core, spin while they wait for each other: when
+# other work wants the cores too, our small matrices take far longer with several than with one, and the largest
+# product (a whole catalogue with one vector) gains little.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 STOP_S = 10.0  # services end softly in well under a second; a chain or a peer that hangs is cut off then
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import node.daemon  # noqa: F401 - first: what it says about threads must stand before numpy is loaded
 from node.cli.main import main as schwung
 from tests.support.adversary import become
 from tests.support.killing import arm
@@ -32,7 +33,6 @@ LOOK_S = 0.02  # how late the end of a daemon may be told
 def main() -> None:
     """Serve orders until stdin ends."""
     import node.app
-    import node.daemon
     import node.service  # noqa: F401 - what every daemon imports
 
     warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)

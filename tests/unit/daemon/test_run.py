@@ -102,3 +102,13 @@ def test_a_known_error_is_found_in_a_group_and_a_bug_is_not_hidden_by_it() -> No
     assert str(first_known(group)) == "port 1 is taken"
     assert first_known(ExceptionGroup("x", [Known("port 1 is taken"), KeyError("bug")])) is None
     assert first_known(KeyError("bug")) is None
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has one thread in any case")
+@pytest.mark.parametrize(("given", "threads"), [({}, 1), ({"OPENBLAS_NUM_THREADS": "2"}, 2)])
+def test_algebra_keeps_to_one_thread_unless_the_owner_says_otherwise(given: dict[str, str], threads: int) -> None:
+    bare = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    code = "import os, node.daemon, numpy as np; np.ones((500, 500)) @ np.ones((500, 500))"
+    count = "print(len(os.listdir('/proc/self/task')))"
+    told = subprocess.check_output([sys.executable, "-c", f"{code}; {count}"], env=bare | given, text=True)
+    assert int(told) == threads
