@@ -41,7 +41,7 @@ def buffers(runs: int) -> list[memoryview]:
     """Memory for so many runs; it is taken when it is first written to.
 
     Whole pages, because a file may be written past the cache; large ones where the kernel has them, because the first
-    touch of 8 MiB of small ones takes as long as a tenth of a fetch of 20 MB.
+    touch of so many small ones is dear.
     """
     if not runs:
         return []

@@ -53,7 +53,7 @@ OPEN_S = 10.0
 NODES_S = 20.0  # for one node of at most 16 KiB
 ATTEMPTS = 3  # with a provider that breaks off; an attempt that brought something does not count
 PAUSE_S = 0.5  # before the next attempt, doubled each time
-SEARCH_AFTER_S = 0.5  # what is here by then needs nobody else, and a search costs a short transfer a tenth of its time
+SEARCH_AFTER_S = 0.5  # what is here by then needs nobody else, and a search beside it slows a short transfer
 
 assert len(encode(Leaves(first=(1 << 22) - 1, count=RUN_LEAVES))) <= MAX_ASK_BYTES
 

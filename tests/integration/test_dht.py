@@ -28,7 +28,9 @@ from node.network.streams import BROKEN, Dialogue
 from protocols.ids import PeerId
 from tests.support.network import NETWORK, meet, member
 
-Message: Any = vars(dhtwire)["Message"]  # the library's; imported where its import warnings are handled
+# the library's; imported where its import warnings are handled
+Message: Any = vars(dhtwire)["Message"]
+encode_uvarint: Any = vars(dhtwire)["encode_uvarint"]
 KAD = f"/schwung/{NETWORK}/kad/1.0.0"
 
 
@@ -167,14 +169,14 @@ async def send(who: Network, whom: Network, *messages: bytes) -> int:
 
 def framed(**fields: Any) -> bytes:
     body: bytes = Message(**fields).SerializeToString()
-    return ids.number(len(body)) + body
+    return encode_uvarint(len(body)) + body
 
 
 ADD = dhtwire.ADD_PROVIDER
 CROWD = [Message.Peer(id=ids.bytes_of(ghost(number).peer)) for number in range(10_000)]
 NONSENSE = {
     "a length of 4 GB": b"\xff\xff\xff\xff\x0f",
-    "a length over the bound": ids.number(dhtwire.MAX_REQUEST_BYTES + 1) + bytes(dhtwire.MAX_REQUEST_BYTES + 1),
+    "a length over the bound": encode_uvarint(dhtwire.MAX_REQUEST_BYTES + 1) + bytes(dhtwire.MAX_REQUEST_BYTES + 1),
     "garbage": b"\x7f" + random.Random(1).randbytes(127),
     "no key": framed(type=dhtwire.FIND_NODE),
     "a value": framed(type=Message.PUT_VALUE, key=b"k", record={"key": b"k", "value": b"v"}),

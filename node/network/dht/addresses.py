@@ -11,6 +11,7 @@ import re
 from functools import lru_cache
 
 from libp2p.peer.id import ID
+from libp2p.utils.varint import encode_uvarint
 
 from node.network.addresses import CIRCUIT, MAX_ADDRESS_CHARS
 from protocols.errors import BadIdentifier
@@ -66,11 +67,11 @@ def address_bytes(text: str) -> bytes:
     tail = bytes([_TCP]) + int(parts[4]).to_bytes(2, "big")
     if through:
         relay = bytes_of(PeerId(parts[6]))
-        tail += number(_P2P) + number(len(relay)) + relay + number(_CIRCUIT)
+        tail += encode_uvarint(_P2P) + encode_uvarint(len(relay)) + relay + encode_uvarint(_CIRCUIT)
     if parts[1] in ("ip4", "ip6"):
         return bytes([_IP4 if parts[1] == "ip4" else _IP6]) + ipaddress.ip_address(parts[2]).packed + tail
     name = parts[2].encode()
-    return bytes([_CODES[parts[1]]]) + number(len(name)) + name + tail if parts[1] in _CODES else b""
+    return bytes([_CODES[parts[1]]]) + encode_uvarint(len(name)) + name + tail if parts[1] in _CODES else b""
 
 
 def _peers(tail: bytes) -> tuple[str, str]:
@@ -111,15 +112,6 @@ def _host(raw: bytes) -> tuple[str, bytes]:
     if code not in _NAMES or not _HOST.match(name):
         raise ValueError("no host that can be dialled")
     return f"/{_NAMES[code]}/{name}", raw[at + size :]
-
-
-def number(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def varint(raw: bytes | bytearray, at: int) -> tuple[int, int]:

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import trio
 from google.protobuf.message import DecodeError
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
+from libp2p.utils.varint import encode_uvarint
 
 from node.network.addresses import MAX_ADDRESSES
-from node.network.dht.addresses import address_bytes, address_text, bytes_of, name_of, number, varint
+from node.network.dht.addresses import address_bytes, address_text, bytes_of, name_of, varint
 from node.network.streams import BROKEN
 from protocols.errors import BadIdentifier, Malformed
 from protocols.ids import PeerId
@@ -142,7 +143,8 @@ def _parse(raw: bytes) -> Any:
 
 def _framed(message: Any) -> bytes:
     body: bytes = message.SerializeToString()
-    return number(len(body)) + body
+    framed: bytes = encode_uvarint(len(body)) + body
+    return framed
 
 
 def _length(ahead: bytes | bytearray, max_bytes: int) -> tuple[int, int] | None:
